@@ -1,0 +1,76 @@
+# Each target works from a bare clone: it needs Python 3.10 or newer, pip, git and make.
+# PYTHON is the interpreter that the virtual environments are made with.
+PYTHON ?= python3
+
+VENV := .venv
+BIN := $(VENV)/bin
+PROTOC_PYTHON := .venv-protoc/bin/python
+# The protobuf compiler's wheels end at Python 3.12.
+PROTOC_BASE = $(shell for python in $(PYTHON) python3.12 python3.11 python3.10; do \
+	$$python -c 'import sys; sys.exit(sys.version_info >= (3, 13))' 2>/dev/null \
+	&& echo $$python && break; done)
+SCRIPTS := scripts
+
+.PHONY: help test test-all demo lint format protos check-protos clean
+
+help:
+	@echo "make test      every check that CI runs"
+	@echo "make test-all  the tests without TensorFlow on each supported Python, and with the"
+	@echo "               lowest versions that pyproject.toml allows"
+	@echo "make demo      the demonstration"
+	@echo "make lint      style, types, layers and generated code"
+	@echo "make format    format the code"
+	@echo "make protos    generate ckptmgr/_proto from protos/"
+	@echo "make clean     remove what these targets made"
+
+test: lint
+	$(BIN)/python -m pytest -n 2
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+ifeq ($(PROTOC_BASE),)
+	@echo "NOT CHECKED: ckptmgr/_proto (the compiler needs Python 3.10, 3.11 or 3.12)"
+else
+	$(MAKE) --no-print-directory check-protos
+endif
+
+check-protos: .venv-protoc/.installed
+	$(PROTOC_PYTHON) $(SCRIPTS)/generate_protos.py --check
+
+format: $(VENV)/.installed
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+protos: .venv-protoc/.installed
+	$(PROTOC_PYTHON) $(SCRIPTS)/generate_protos.py
+
+demo: $(VENV)/.installed-examples
+	$(BIN)/python examples/demo.py
+
+test-all: $(VENV)/.installed
+	$(BIN)/python $(SCRIPTS)/test_interpreters.py
+
+# A stamp is older than pyproject.toml when what it needs may have changed.
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[test,dev]'
+	touch $@ $(VENV)/.installed-examples
+
+$(VENV)/.installed-examples: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[examples]'
+	touch $@
+
+# The compiler needs an older protobuf than TensorFlow does, so it lives apart.
+.venv-protoc/.installed: $(SCRIPTS)/generate_protos.py
+	$(PROTOC_BASE) -m venv .venv-protoc
+	$(PROTOC_PYTHON) -m pip install --quiet grpcio-tools==1.62.3
+	touch $@
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+clean:
+	rm -rf $(VENV) .venv-* build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find ckptmgr scripts tests examples -name __pycache__ -prune -exec rm -rf {} +

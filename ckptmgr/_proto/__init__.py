@@ -1,0 +1,1 @@
+"""Generated protobuf modules of TensorFlow's checkpoint formats (layer: leaf)."""

@@ -1,0 +1,1 @@
+"""Named tensors under one prefix."""

@@ -1,0 +1,87 @@
+"""A sorted table in a file, read block by block as it is asked.
+
+Opening a small table reads all of it. Of a larger one it reads the footer and the index block;
+looking up one key then reads the one block that can hold it, and listing reads all. Blocks are
+verified whenever they are read.
+"""
+
+from __future__ import annotations
+
+from ckptmgr import errors
+from ckptmgr.formats import table
+from ckptmgr.formats.table_reader import (
+    block_extent,
+    decode_block,
+    decode_footer,
+    decode_table,
+    find_block,
+)
+from ckptmgr.storage.protocol import ReadableFile
+
+# A table up to this size is read in one call: two more round trips would cost more than its bytes.
+_WHOLE_FILE_BYTES = 1 << 20
+
+# Blocks kept for the next look-up, which is likely to be for a neighbour. A block holds 256 KiB,
+# or a single larger entry, which is not kept.
+_KEPT_BLOCKS = 64
+_KEPT_BLOCK_BYTES = 1 << 20
+
+
+class TableFile:
+    """The keys and values of one file. Every error names it."""
+
+    def __init__(self, file: ReadableFile) -> None:
+        self._file = file
+        self._all: dict[bytes, bytes] | None = None
+        self._separators: list[tuple[bytes, bytes]] = []
+        self._kept: dict[table.BlockHandle, dict[bytes, bytes]] = {}
+        if file.size_bytes <= _WHOLE_FILE_BYTES:
+            self._all = self._read_all()
+            return
+        try:
+            tail = file.read(file.size_bytes - table.FOOTER_BYTES, table.FOOTER_BYTES)
+            footer = decode_footer(tail, file.size_bytes)
+            self._separators = decode_block(self._read_block(footer.index))
+        except errors.CorruptCheckpoint as error:
+            raise error.located(path=file.path) from None
+
+    @property
+    def path(self) -> str:
+        return self._file.path
+
+    def close(self) -> None:
+        self._file.close()
+
+    def lookup(self, key: bytes) -> bytes | None:
+        """The value of a key, None if it is not there."""
+        if self._all is not None:
+            return self._all.get(key)
+        try:
+            handle = find_block(self._separators, key)
+            return None if handle is None else self._block(handle).get(key)
+        except errors.CorruptCheckpoint as error:
+            raise error.located(path=self.path) from None
+
+    def entries(self) -> dict[bytes, bytes]:
+        """All of it, in the order of the keys, read afresh if the table is large."""
+        return self._read_all() if self._all is None else self._all
+
+    def _block(self, handle: table.BlockHandle) -> dict[bytes, bytes]:
+        block = self._kept.get(handle)
+        if block is None:
+            block = dict(decode_block(self._read_block(handle)))
+            if handle.size_bytes <= _KEPT_BLOCK_BYTES:
+                if len(self._kept) >= _KEPT_BLOCKS:
+                    self._kept.clear()
+                self._kept[handle] = block
+        return block
+
+    def _read_all(self) -> dict[bytes, bytes]:
+        try:
+            return dict(decode_table(self._file.read(0, self._file.size_bytes)))
+        except errors.CorruptCheckpoint as error:
+            raise error.located(path=self.path) from None
+
+    def _read_block(self, handle: table.BlockHandle) -> bytes:
+        offset, length = block_extent(handle, self._file.size_bytes)
+        return self._file.read(offset, length)

@@ -1,0 +1,284 @@
+"""Every exception that ckptmgr raises on purpose, all under `CheckpointError`.
+
+Three families:
+
+* `InvalidArgument`: the caller asked for something that cannot be done. Raised before anything is
+  written or changed.
+* `CorruptCheckpoint`: bytes on disk are not what a writer can have written. One class per distinct
+  corruption, each carrying the file, the tensor, what was expected and what was found.
+* `StorageError`: the operating system refused. Also an `OSError`, with its `errno`.
+
+Each class also derives from the built-in that TensorFlow or Python users already catch in that
+place (`ValueError`, `KeyError`, `FileNotFoundError`, ...).
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable
+from typing import TypeVar
+
+
+class CheckpointError(Exception):
+    """The root of every error in this package."""
+
+
+# --------------------------------------------------------------------------- what the caller asked
+
+
+class InvalidArgument(CheckpointError, ValueError):
+    """An argument that cannot be meant; nothing was written."""
+
+
+class InvalidStep(InvalidArgument):
+    """A step that is not a whole number of at least zero."""
+
+
+class InvalidName(InvalidArgument):
+    """A tensor name or a prefix that TensorFlow could not read back."""
+
+
+class DuplicateName(InvalidArgument):
+    """Two leaves of one state, or two tensors of one bundle, with the same name."""
+
+
+class InvalidMetric(InvalidArgument):
+    """A metric that is not a number."""
+
+
+class UnsupportedLeaf(InvalidArgument, TypeError):
+    """A leaf of the state that is not an array, a number, a string or None."""
+
+
+class UnsupportedDtype(InvalidArgument, TypeError):
+    """A dtype that the file format, or this installation, cannot hold."""
+
+
+class StructureMismatch(InvalidArgument):
+    """The target and the checkpoint are trees of different shape."""
+
+
+class ShapeMismatch(InvalidArgument):
+    """A tensor of one shape was asked to go into a target of another."""
+
+
+class DtypeMismatch(InvalidArgument, TypeError):
+    """A tensor of one dtype was asked to go into a target of another."""
+
+
+class TensorNotFound(InvalidArgument, KeyError):
+    """The checkpoint holds no tensor of that name."""
+
+    __str__ = Exception.__str__  # KeyError's own shows repr(message)
+
+
+class CheckpointNotFound(CheckpointError, FileNotFoundError, ValueError):
+    """There is no checkpoint at that prefix, or no such step in the directory.
+
+    Also a `ValueError`: that is what `tf.train.Saver.restore` and `tf.train.load_checkpoint` raise.
+    """
+
+    __str__ = Exception.__str__
+
+
+class ManagerClosed(CheckpointError, RuntimeError):
+    """The manager was used after `close()`."""
+
+
+class MissingExtra(CheckpointError, ImportError):
+    """An optional dependency is needed; the message names the extra that installs it."""
+
+    __str__ = Exception.__str__
+
+
+# --------------------------------------------------------------------------- what the files hold
+
+_Corrupt = TypeVar("_Corrupt", bound="CorruptCheckpoint")
+
+
+class CorruptCheckpoint(CheckpointError):
+    """Bytes on disk that no correct writer leaves there.
+
+    Args:
+        problem: What is wrong, without the file.
+        path: The file, once the layer that read it is known.
+        tensor: The tensor concerned, if one is.
+        expected: What a sound file would have here.
+        found: What is here.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        path: str | None = None,
+        tensor: str | None = None,
+        expected: object = None,
+        found: object = None,
+    ) -> None:
+        self.problem = problem
+        self.path = path
+        self.tensor = tensor
+        self.expected = expected
+        self.found = found
+        super().__init__(problem)
+
+    def located(self: _Corrupt, *, path: str | None = None, tensor: str | None = None) -> _Corrupt:
+        """The same error with the file and tensor that only the caller knows."""
+        return type(self)(
+            self.problem,
+            path=self.path or path,
+            tensor=self.tensor or tensor,
+            expected=self.expected,
+            found=self.found,
+        )
+
+    def __str__(self) -> str:
+        text = f"{self.path}: {self.problem}" if self.path else self.problem
+        if self.tensor is not None:
+            text += f", tensor {self.tensor!r}"
+        if self.expected is not None or self.found is not None:
+            text += f": expected {self.expected}, found {self.found}"
+        return text
+
+    def __reduce__(self) -> tuple[object, ...]:
+        fields = (self.problem, self.path, self.tensor, self.expected, self.found)
+        return _rebuild_corrupt, (type(self), *fields)
+
+
+def _rebuild_corrupt(
+    kind: type[_Corrupt],
+    problem: str,
+    path: str | None,
+    tensor: str | None,
+    expected: object,
+    found: object,
+) -> _Corrupt:
+    return kind(problem, path=path, tensor=tensor, expected=expected, found=found)
+
+
+class ChecksumMismatch(CorruptCheckpoint):
+    """Stored and computed CRC-32C differ."""
+
+
+class TruncatedFile(CorruptCheckpoint):
+    """A file ends before something that it, or its index, says it holds."""
+
+
+class NotATable(CorruptCheckpoint):
+    """The footer's magic number is not that of a sorted table."""
+
+
+class MalformedTable(CorruptCheckpoint):
+    """A block, handle or entry of a sorted table that cannot be decoded."""
+
+
+class MalformedEntry(CorruptCheckpoint):
+    """A bundle header or entry whose fields contradict each other or the files."""
+
+
+class MalformedTensor(CorruptCheckpoint):
+    """The bytes of one tensor that its entry cannot describe."""
+
+
+class MalformedSlices(CorruptCheckpoint):
+    """Stored slices that overlap, leave the tensor, or do not cover what is asked."""
+
+
+class MalformedState(CorruptCheckpoint):
+    """A `checkpoint` file that does not parse as CheckpointState."""
+
+
+class MalformedMetadata(CorruptCheckpoint):
+    """The manager's own JSON tensor that does not say what it must."""
+
+
+class MissingShard(CorruptCheckpoint):
+    """The index names a data shard that is not there."""
+
+
+class UnsupportedVersion(CorruptCheckpoint):
+    """Written by a later format than this package reads."""
+
+
+# --------------------------------------------------------------------------- what the system did
+
+
+class StorageError(CheckpointError, OSError):
+    """A system call failed; `errno` and `filename` are those of the call."""
+
+    @classmethod
+    def of(cls, error: OSError, doing: str, path: str) -> StorageError:
+        """Wrap what the system said, naming what was being done to which file."""
+        kind = _kind_of(error)
+        number = error.errno if error.errno is not None else 0
+        reason = error.strerror or str(error)
+        return kind(number, f"cannot {doing} {path}: {reason}", path)
+
+    def __str__(self) -> str:
+        return self.strerror or super().__str__()
+
+
+class FileMissing(StorageError, FileNotFoundError):
+    """No such file or directory."""
+
+
+class FileExists(StorageError, FileExistsError):
+    """The file is already there and must not be replaced."""
+
+
+class PermissionDenied(StorageError, PermissionError):
+    """The file system does not let this user do that."""
+
+
+class NotADirectory(StorageError, NotADirectoryError):
+    """A file stands where a directory is needed."""
+
+
+class LockTimeout(CheckpointError, TimeoutError):
+    """Another process kept the directory's lock for longer than we were told to wait."""
+
+
+def _kind_of(error: OSError) -> type[StorageError]:
+    for builtin, kind in (
+        (FileNotFoundError, FileMissing),
+        (FileExistsError, FileExists),
+        (PermissionError, PermissionDenied),
+        (NotADirectoryError, NotADirectory),
+    ):
+        if isinstance(error, builtin):
+            return kind
+    return StorageError
+
+
+# --------------------------------------------------------------------------- wording shared by all
+
+
+def near_misses(name: str, known: Iterable[str], limit: int = 3) -> str:
+    """A sentence naming the known names closest to `name`, or an empty string.
+
+    A name that differs only by its scope ("w" for "layer1/w") counts as close.
+    """
+    names = list(known)
+    last = name.rsplit("/", 1)[-1]
+    same_leaf = [other for other in names if other.rsplit("/", 1)[-1] == last]
+    # difflib is quadratic in the length of the list; the first few thousand are plenty for a hint.
+    close = difflib.get_close_matches(name, names[:5000], n=limit)
+    found = list(dict.fromkeys([*close, *same_leaf]))[:limit]
+    return f" Did you mean {' or '.join(map(repr, found))}?" if found else ""
+
+
+def path_text(path: str | os.PathLike[str]) -> str:
+    """`path` as str; raises InvalidArgument for anything that is not a path."""
+    try:
+        text = os.fspath(path)
+    except TypeError:
+        raise InvalidArgument(
+            f"a path must be a str or os.PathLike, found {type(path).__name__}"
+        ) from None
+    if not isinstance(text, str):
+        raise InvalidArgument(f"a path must be text, found bytes {text!r}")
+    if not text:
+        raise InvalidArgument("a path must not be empty")
+    return text

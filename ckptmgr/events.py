@@ -1,0 +1,62 @@
+"""Frozen records of what happened, handed to whoever listens (`CheckpointManager(on_event=...)`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to the checkpoint at `prefix`."""
+
+    prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class SaveStarted(Event):
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class SaveCommitted(Event):
+    """The checkpoint exists and the state file names it; durable if that was asked for."""
+
+    step: int
+    size_bytes: int
+    duration_secs: float
+
+
+@dataclass(frozen=True, slots=True)
+class SaveFailed(Event):
+    step: int
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointRestored(Event):
+    step: int
+    duration_secs: float
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointSkipped(Event):
+    """A restore passed over this checkpoint because it is damaged."""
+
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointDeleted(Event):
+    """Retention gave this checkpoint up and its files are gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeletionDeferred(Event):
+    """Retention gave this checkpoint up, but it is held; it is tried again at the next save."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateRebuilt(Event):
+    """The checkpoint state (at `prefix`) could not be used and was rebuilt from the files."""
+
+    reason: str

@@ -1,0 +1,250 @@
+"""The values in a bundle's index: one header, under the empty key, and one entry per tensor.
+
+    BundleHeaderProto  num_shards=1 int32, endianness=2 enum, version=3 VersionDef
+    BundleEntryProto   dtype=1 enum, shape=2 TensorShapeProto, shard_id=3 int32, offset=4 int64,
+                       size=5 int64, crc32c=6 fixed32, slices=7 repeated TensorSliceProto
+
+    08 dtype  12 length shape  [18 shard_id]  [20 offset]  [28 size]  [35 crc32c]  [3a slice]*
+
+A checkpoint may hold tens of thousands of entries, and a message object for each would take longer
+than writing its tensor. Most have a dtype and shape seen before, and differ in three varints and
+a checksum. So the bytes up to the shape are cached, both ways, and the rest is spelled out here.
+Whatever does not look exactly as TensorFlow writes it, and entries with slices, go through the
+generated message, which thereby decides what any other bytes mean.
+
+Source: docs/formats/tensor-bundle.md; tensorflow/core/protobuf/tensor_bundle.proto,
+tensorflow/core/util/tensor_bundle/tensor_bundle.cc.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from google.protobuf.message import DecodeError
+
+from ckptmgr._proto.tensor_bundle_pb2 import BundleEntryProto, BundleHeaderProto
+from ckptmgr._proto.versions_pb2 import VersionDef
+from ckptmgr.errors import MalformedEntry
+from ckptmgr.formats import dtypes
+from ckptmgr.formats.dtypes import DataType
+from ckptmgr.formats.tensor_shape import decode_shape, encode_shape
+from ckptmgr.formats.tensor_slice import TensorSlice, slice_from_proto, slice_to_proto
+from ckptmgr.formats.varint import encode_varint
+from ckptmgr.formats.versions import CHECKPOINT_VERSION, check_checkpoint_version
+
+HEADER_KEY = b""
+"""Where the header stands; it sorts before every tensor name."""
+
+_DTYPE_TAG = 0x08
+_SHAPE_TAG = 0x12
+_SHARD_ID_TAG = b"\x18"
+_OFFSET_TAG = b"\x20"
+_SIZE_TAG = b"\x28"
+_CRC32C_TAG = b"\x35"
+# One-byte dtype, one-byte shape length: what stands in front of every shape TensorFlow is likely to
+# write. Up to nine bytes of varint are a number below 2**63, so never negative.
+_VARINT = rb"([\x80-\xff]{0,8}[\x00-\x7f])"
+_AFTER_SHAPE = re.compile(
+    rb"(?:\x18%b)?(?:\x20%b)?(?:\x28%b)?(?:\x35(.{4}))?" % (_VARINT, _VARINT, _VARINT), re.DOTALL
+)
+_MAX_INT32 = 2**31 - 1
+# Distinct (dtype, shape) pairs remembered; models have some hundreds.
+_CACHED_SHAPES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class BundleHeader:
+    """What holds for a whole bundle."""
+
+    num_shards: int
+    big_endian: bool = False
+    producer: int = CHECKPOINT_VERSION
+    min_consumer: int = 0
+    bad_consumers: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BundleEntry:
+    """Where one tensor, or one stored slice of it, lies and what it is.
+
+    A tensor stored in slices has an entry of its own which only describes it: there `slices` is
+    not empty and shard, offset, size and checksum mean nothing.
+    """
+
+    dtype: int
+    """A DataType; a plain int where this package does not know the number."""
+    shape: tuple[int, ...]
+    shard_id: int = 0
+    offset: int = 0
+    size_bytes: int = 0
+    crc32c: int = 0
+    """Masked, as stored."""
+    slices: tuple[TensorSlice, ...] = ()
+
+
+def encode_header(header: BundleHeader) -> bytes:
+    """Encode the value of HEADER_KEY."""
+    version = VersionDef(
+        producer=header.producer,
+        min_consumer=header.min_consumer,
+        bad_consumers=header.bad_consumers,
+    )
+    endianness = BundleHeaderProto.BIG if header.big_endian else BundleHeaderProto.LITTLE
+    message = BundleHeaderProto(
+        num_shards=header.num_shards, endianness=endianness, version=version
+    )
+    return message.SerializeToString()
+
+
+def decode_header(data: bytes) -> BundleHeader:
+    """Decode the value of HEADER_KEY.
+
+    Raises:
+        MalformedEntry: It is no bundle header.
+        UnsupportedVersion: It asks for a later reader.
+    """
+    try:
+        message = BundleHeaderProto.FromString(data)
+    except DecodeError as error:
+        raise MalformedEntry(f"the bundle header does not parse ({error})") from None
+    check_checkpoint_version(message.version)
+    if message.num_shards < 1:
+        raise MalformedEntry(
+            "the bundle header counts no shards", expected="at least 1", found=message.num_shards
+        )
+    if message.endianness not in (BundleHeaderProto.LITTLE, BundleHeaderProto.BIG):
+        raise MalformedEntry(
+            "the bundle header names an unknown byte order",
+            expected="0 (little) or 1 (big)",
+            found=message.endianness,
+        )
+    return BundleHeader(
+        num_shards=message.num_shards,
+        big_endian=message.endianness == BundleHeaderProto.BIG,
+        producer=message.version.producer,
+        min_consumer=message.version.min_consumer,
+        bad_consumers=tuple(message.version.bad_consumers),
+    )
+
+
+def encode_entry(entry: BundleEntry) -> bytes:
+    """Encode an entry into the bytes that TensorFlow would write."""
+    encoded = _encode_dtype_and_shape(entry.dtype, entry.shape)
+    if entry.shard_id:
+        encoded += _SHARD_ID_TAG + encode_varint(entry.shard_id)
+    if entry.offset:
+        encoded += _OFFSET_TAG + encode_varint(entry.offset)
+    if entry.size_bytes:
+        encoded += _SIZE_TAG + encode_varint(entry.size_bytes)
+    if entry.crc32c:
+        encoded += _CRC32C_TAG + entry.crc32c.to_bytes(4, "little")
+    if entry.slices:
+        slices = BundleEntryProto(slices=map(slice_to_proto, entry.slices))
+        encoded += slices.SerializeToString()
+    return encoded
+
+
+def decode_entry(data: bytes) -> BundleEntry:
+    """Decode an entry; what its dtype and size mean together is `check_entry_size`'s.
+
+    Raises:
+        MalformedEntry: It does not parse, or a field has a value that no writer gives it.
+        MalformedSlices: A slice in it is none.
+    """
+    return _decode_as_written(data) or _decode_message(data)
+
+
+def check_entry_size(entry: BundleEntry) -> None:
+    """Raise unless the stored size is what dtype and shape ask for.
+
+    Strings and variants have no size of their own: their decoders check it.
+
+    Raises:
+        MalformedEntry: It is not.
+        UnsupportedDtype: The dtype is not known, or cannot be stored.
+    """
+    if entry.dtype in (DataType.DT_STRING, DataType.DT_VARIANT):
+        return
+    size_bytes = math.prod(entry.shape) * dtypes.item_size_bytes(entry.dtype)
+    if entry.size_bytes != size_bytes:
+        raise MalformedEntry(
+            "invalid size in bundle entry",
+            expected=f"size {size_bytes}",
+            found=f"stored size {entry.size_bytes}",
+        )
+
+
+@lru_cache(_CACHED_SHAPES)
+def _encode_dtype_and_shape(dtype: int, shape: tuple[int, ...]) -> bytes:
+    # Given as a message the shape is emitted even for a scalar, where it is empty.
+    message = BundleEntryProto(dtype=dtype, shape=encode_shape(shape))  # type: ignore[arg-type]
+    return message.SerializeToString()
+
+
+@lru_cache(_CACHED_SHAPES)
+def _decode_dtype_and_shape(data: bytes) -> tuple[int, tuple[int, ...]]:
+    message = _parse(data)
+    return dtypes.known(message.dtype), decode_shape(message.shape)
+
+
+def _decode_as_written(data: bytes) -> BundleEntry | None:
+    """The entry, if it is laid out as in the module's docstring and has no slices."""
+    if len(data) < 4 or data[0] != _DTYPE_TAG or data[1] >= 0x80 or data[2] != _SHAPE_TAG:
+        return None
+    if data[3] >= 0x80:
+        return None
+    shape_end = 4 + data[3]
+    match = _AFTER_SHAPE.fullmatch(data, shape_end)
+    if match is None:
+        return None
+    shard_id, offset, size_bytes, crc32c = match.groups()
+    shard_number = _number(shard_id)
+    if shard_number > _MAX_INT32:
+        return None
+    dtype, shape = _decode_dtype_and_shape(data[:shape_end])
+    return BundleEntry(
+        dtype,
+        shape,
+        shard_number,
+        _number(offset),
+        _number(size_bytes),
+        int.from_bytes(crc32c, "little") if crc32c else 0,
+    )
+
+
+def _decode_message(data: bytes) -> BundleEntry:
+    message = _parse(data)
+    for field in ("shard_id", "offset", "size"):
+        value = getattr(message, field)
+        if value < 0:
+            raise MalformedEntry(
+                f"negative {field} in a bundle entry", expected="at least 0", found=value
+            )
+    return BundleEntry(
+        dtype=dtypes.known(message.dtype),
+        shape=decode_shape(message.shape),
+        shard_id=message.shard_id,
+        offset=message.offset,
+        size_bytes=message.size,
+        crc32c=message.crc32c,
+        slices=tuple(map(slice_from_proto, message.slices)),
+    )
+
+
+def _parse(data: bytes) -> BundleEntryProto:
+    try:
+        return BundleEntryProto.FromString(data)
+    except DecodeError as error:
+        raise MalformedEntry(f"a bundle entry does not parse ({error})") from None
+
+
+def _number(varint: bytes | None) -> int:
+    if varint is None:
+        return 0
+    value = 0
+    for position, byte in enumerate(varint):
+        value |= (byte & 0x7F) << (7 * position)
+    return value

@@ -1,0 +1,181 @@
+"""One leaf of a state, as the array that goes into a bundle, and back.
+
+A leaf is stored as the tensor that a TensorFlow user would expect of it; what NumPy's types cannot
+tell on the way back (a Python int from an int64 scalar) is its *kind*, kept with the tree:
+
+    array         ndarray, or anything with `__array__`      the same dtype and shape
+    array:str     ndarray of str                             DT_STRING, UTF-8
+    scalar        NumPy scalar                               rank 0
+    int           int within 64 bits                         DT_INT64, rank 0
+    bigint        any other int                              DT_STRING, rank 0, decimal
+    bool, float, complex                                     DT_BOOL, DT_DOUBLE, DT_COMPLEX128
+    str, bytes                                               DT_STRING, rank 0
+    none          None                                       nothing: it is in the tree alone
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ckptmgr import errors
+from ckptmgr.formats import dtypes
+
+ARRAY = "array"
+TEXT_ARRAY = "array:str"
+SCALAR = "scalar"
+NONE = "none"
+
+_INT64 = np.iinfo(np.int64)
+# Python's own limit on int() of a text guards against quadratic time; a seed is far below it.
+_BIGINT_DIGITS_LIMIT = 4000
+
+
+def encode_leaf(value: Any, name: str) -> tuple[str, np.ndarray[Any, Any] | None]:
+    """The kind of a leaf and the array that stands for it; None for a leaf without bytes.
+
+    Raises:
+        UnsupportedLeaf: Nothing in the format can hold it; names the leaf.
+    """
+    if isinstance(value, np.ndarray):
+        return _encode_array(value, name)
+    if value is None:
+        return NONE, None
+    if isinstance(value, np.generic):
+        kind, array = _encode_array(np.asarray(value), name)
+        return (SCALAR if kind == ARRAY else "str"), array
+    if isinstance(value, bool):
+        return "bool", np.asarray(value)
+    if isinstance(value, int):
+        if _INT64.min <= value <= _INT64.max:
+            return "int", np.asarray(value, np.int64)
+        return "bigint", np.asarray(str(value).encode(), object)
+    if isinstance(value, float):
+        return "float", np.asarray(value, np.float64)
+    if isinstance(value, complex):
+        return "complex", np.asarray(value, np.complex128)
+    if isinstance(value, str):
+        return "str", np.asarray(_utf8(value, name), object)
+    if isinstance(value, bytes):
+        return "bytes", np.asarray(value, object)
+    if hasattr(value, "__array__"):
+        return _encode_array(_as_array(value, name), name)
+    raise errors.UnsupportedLeaf(
+        f"leaf {name!r} cannot be saved: wanted an array, a number, a string, None or an object "
+        f"with state_dict() and load_state_dict(), found {_type_name(value)}"
+    )
+
+
+def decode_leaf(kind: str, array: np.ndarray[Any, Any]) -> Any:
+    """The inverse of `encode_leaf` for every kind but `none`.
+
+    Raises:
+        MalformedMetadata: The tensor is not what its kind says.
+    """
+    if kind == ARRAY:
+        return array
+    if kind == TEXT_ARRAY:
+        return _decode_text_array(array)
+    if array.ndim != 0:
+        raise errors.MalformedMetadata(
+            f"a leaf of kind {kind!r} is stored as an array", expected="rank 0", found=array.shape
+        )
+    if kind == SCALAR:
+        return array[()]
+    item = array.item()
+    if kind in _DECODERS and isinstance(item, _DECODERS[kind][0]):
+        try:
+            return _DECODERS[kind][1](item)
+        except ValueError:  # bytes that are not UTF-8, or not a decimal number
+            pass
+    raise errors.MalformedMetadata(
+        "a leaf is not what its kind says", expected=kind, found=f"{item!r:.60}"
+    )
+
+
+def decode_number(array: np.ndarray[Any, Any]) -> Any:
+    """The Python number in a rank-0 tensor of any numeric dtype, or in the text of a big int."""
+    item = array.item()
+    return decode_leaf("bigint", array) if isinstance(item, bytes) else item
+
+
+_DECODERS: dict[str, tuple[Any, Any]] = {
+    "int": (int, int),
+    "bool": (bool, bool),
+    "float": (int | float, float),
+    "complex": (int | float | complex, complex),
+    "str": (bytes, lambda item: item.decode("utf-8")),
+    "bytes": (bytes, bytes),
+    "bigint": (bytes, lambda item: int(item[:_BIGINT_DIGITS_LIMIT].decode("ascii"))),
+}
+
+
+def _encode_array(array: np.ndarray[Any, Any], name: str) -> tuple[str, np.ndarray[Any, Any]]:
+    if isinstance(array, np.ma.MaskedArray):
+        raise errors.UnsupportedLeaf(
+            f"leaf {name!r} cannot be saved: a masked array; save its .data and .mask as two leaves"
+        )
+    if array.dtype.kind in "UT":
+        return TEXT_ARRAY, _encoded_text(array, name)
+    if array.dtype.kind == "S":
+        return ARRAY, array.astype(object)
+    if array.dtype.kind == "O":
+        return _encode_object_array(array, name)
+    try:
+        dtypes.from_numpy(array.dtype)
+    except errors.UnsupportedDtype as error:
+        raise errors.UnsupportedLeaf(f"leaf {name!r} cannot be saved: {error}") from None
+    return ARRAY, np.asarray(array)
+
+
+def _encode_object_array(array: np.ndarray[Any, Any], name: str) -> tuple[str, np.ndarray[Any, Any]]:
+    kinds = {type(item) for item in array.flat}
+    if kinds <= {bytes}:
+        return ARRAY, array
+    if kinds == {str}:
+        return TEXT_ARRAY, _encoded_text(array, name)
+    found = " and ".join(sorted(kind.__name__ for kind in kinds))
+    raise errors.UnsupportedLeaf(
+        f"leaf {name!r} cannot be saved: wanted an object array of bytes or of str, found {found}"
+    )
+
+
+def _encoded_text(array: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]:
+    encoded = np.empty(array.shape, object)
+    encoded.reshape(-1)[:] = [_utf8(str(item), name) for item in array.flat]
+    return encoded
+
+
+def _decode_text_array(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    try:
+        texts = [item.decode("utf-8") for item in array.flat]
+    except (AttributeError, UnicodeDecodeError):
+        raise errors.MalformedMetadata("an array of text is not UTF-8") from None
+    if not texts:
+        return np.empty(array.shape, "U1")
+    return np.array(texts).reshape(array.shape)
+
+
+def _utf8(text: str, name: str) -> bytes:
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise errors.UnsupportedLeaf(
+            f"leaf {name!r} cannot be saved: its text is not valid Unicode, found {text!r:.60}"
+        ) from None
+
+
+def _as_array(value: Any, name: str) -> np.ndarray[Any, Any]:
+    try:
+        return np.asarray(value)
+    except Exception as error:  # whatever a foreign __array__ raises, the leaf must be named
+        raise errors.UnsupportedLeaf(
+            f"leaf {name!r} cannot be saved: {_type_name(value)} does not turn into a NumPy array: "
+            f"{error}"
+        ) from error
+
+
+def _type_name(value: object) -> str:
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

@@ -1,0 +1,228 @@
+"""What a directory's retention knows and does: the tracked checkpoints, the state file, deletion.
+
+The state file is the truth that all processes share. A ledger remembers what it last read or wrote
+there, and looks again whenever the file is another one; so a save costs the same however many
+checkpoints the directory holds, and two processes that save into one directory see each other's.
+
+A checkpoint that is given up is first marked (`.ckptmgr/deleting/<base>`), then leaves the state,
+then is deleted. A process that dies in between leaves the mark, and the next save finishes it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from ckptmgr import errors, events, naming
+from ckptmgr.formats.checkpoint_state import CheckpointState
+from ckptmgr.lifecycle import catalog, retention, state
+from ckptmgr.lifecycle.retention import CheckpointRecord, Decision, Policy, View
+from ckptmgr.lifecycle.run_directory import RunDirectory
+
+_log = logging.getLogger(__name__)
+
+Listener = Callable[[events.Event], None]
+
+
+@dataclass(slots=True)
+class Known:
+    """What the state file said when we last looked."""
+
+    tracked: list[CheckpointRecord]
+    #: The newest checkpoint, which a lost state or another tool may leave untracked.
+    latest: str | None
+    last_preserved_secs: float
+    #: Of the state file; None when there was none.
+    identity: tuple[int, ...] | None
+
+
+class Ledger:
+    """The checkpoints `<directory>/<checkpoint_name>-<step>` and their policy."""
+
+    def __init__(
+        self,
+        directory: RunDirectory,
+        checkpoint_name: str,
+        policy: Policy,
+        *,
+        clock: Callable[[], float],
+        listener: Listener,
+    ) -> None:
+        self._directory = directory
+        self._storage = directory.storage
+        self._name = checkpoint_name
+        self._policy = policy
+        self._listener = listener
+        self._clock = clock
+        # TensorFlow starts the clock of hours a second early, so that the first checkpoint of a
+        # run whose clock stands still is still later than its start.
+        self._start_secs = clock() - 1
+        self._preserved: list[CheckpointRecord] | None = None
+        self._known = Known([], None, self._start_secs, None)
+        self.refresh()
+
+    # ----------------------------------------------------------------------- looking
+
+    def refresh(self) -> Known:
+        """What there is now; reads the state only if it is another file than last time.
+
+        A state that cannot be used is reported and rebuilt from the files, in memory; the next save
+        writes it.
+        """
+        info = self._storage.stat(naming.state_file(self._directory.path))
+        identity = info.identity if info else None
+        if identity is not None and identity == self._known.identity:
+            return self._known
+        try:
+            stored = state.read_state(self._storage, self._directory.path)
+        except errors.MalformedState as error:
+            self._known = self._rebuilt(str(error), identity)
+            return self._known
+        if stored is None:
+            if self._known.latest is None:
+                self._known = self._rebuilt("there is no checkpoint state", identity)
+            return self._known
+        self._preserved = None
+        self._known = Known(
+            catalog.tracked_records(
+                self._storage, self._directory.path, stored, self._known.tracked
+            ),
+            self._existing(stored),
+            self._clock_of(stored),
+            identity,
+        )
+        return self._known
+
+    def records(self) -> list[CheckpointRecord]:
+        """Every checkpoint on disk that is not about to go, in the order of saving."""
+        tracked = self._with_pins(self.refresh().tracked)
+        return sorted(
+            [*self._preserved_records(), *tracked], key=lambda record: record.saved_at_secs
+        )
+
+    def reasons(self) -> dict[str, str]:
+        """Why each checkpoint stays, by prefix."""
+        decision = retention.decide(self._policy, self._view(self.refresh(), holds=False))
+        stays = {record.prefix: "preserved" for record in self._preserved_records()}
+        return {**stays, **decision.reasons}
+
+    def _existing(self, stored: CheckpointState) -> str | None:
+        return state.existing_prefix(
+            self._storage, self._directory.path, stored.model_checkpoint_path
+        )
+
+    def _clock_of(self, stored: CheckpointState) -> float:
+        now_secs = self._clock()
+        if now_secs < stored.last_preserved_timestamp:
+            # Until it has caught up, no checkpoint would be kept for its hour.
+            _log.warning(
+                "the clock says %.3f, %.3f s before the last hourly checkpoint; going on from now",
+                now_secs,
+                stored.last_preserved_timestamp - now_secs,
+            )
+        return min(stored.last_preserved_timestamp, now_secs)
+
+    def _rebuilt(self, reason: str, identity: tuple[int, ...] | None) -> Known:
+        found = catalog.scan(self._storage, self._directory.path, self._name)
+        if not found:
+            if identity is not None:
+                self._report_rebuilt(reason, 0)
+            return Known([], None, self._start_secs, identity)
+        # Only what a manager wrote comes under retention again; and what the lost state may have
+        # preserved must not be deleted for that, so only what the policy wants is tracked.
+        ours = tuple(checkpoint.record for checkpoint in found if checkpoint.managed)
+        decision = retention.decide(self._policy, View(tracked=ours))
+        self._report_rebuilt(reason, len(found))
+        last_preserved_secs = decision.last_preserved_secs or self._start_secs
+        return Known(list(decision.keep), found[-1].record.prefix, last_preserved_secs, identity)
+
+    def _report_rebuilt(self, reason: str, count: int) -> None:
+        path = naming.state_file(self._directory.path)
+        text = f"{reason}; found {count} checkpoints in {self._directory.path} itself"
+        _log.warning("%s", text)
+        self._listener(events.StateRebuilt(path, text))
+
+    # ----------------------------------------------------------------------- changing
+
+    def record_save(self, record: CheckpointRecord, *, durable: bool) -> None:
+        """Name a committed checkpoint in the state and apply the policy; needs the lock."""
+        known = self.refresh()
+        others = [other for other in known.tracked if not _same_base(other, record)]
+        if self._preserved is not None:
+            self._preserved = [r for r in self._preserved if not _same_base(r, record)]
+        known = replace(known, tracked=[*others, record], latest=record.prefix)
+        decision = retention.decide(self._policy, self._view(known, holds=True))
+        for given_up in decision.delete:
+            self._directory.mark_deleting(naming.base_of(given_up.prefix))
+        self._write(decision, record.prefix, durable=durable)
+        self._finish_deletions(decision, durable=durable)
+
+    def _write(self, decision: Decision, latest: str, *, durable: bool) -> None:
+        new_state = state.build_state(
+            self._directory.path,
+            latest,
+            [record.prefix for record in decision.keep],
+            timestamps=[record.saved_at_secs for record in decision.keep],
+            last_preserved_timestamp=decision.last_preserved_secs,
+            relative=True,
+        )
+        state.write_state(self._directory, new_state, durable=durable)
+        info = self._storage.stat(naming.state_file(self._directory.path))
+        self._known = Known(
+            list(decision.keep), latest, decision.last_preserved_secs, info.identity if info else None
+        )
+        if self._preserved is not None:
+            self._preserved += decision.preserve
+
+    def _finish_deletions(self, decision: Decision, *, durable: bool) -> None:
+        kept = {naming.base_of(record.prefix) for record in decision.keep}
+        held = self._directory.held_bases()
+        for base in self._directory.bases_being_deleted():
+            prefix = os.path.join(self._directory.path, base)
+            if base in held:
+                self._listener(events.DeletionDeferred(prefix))
+                continue
+            try:
+                if base not in kept:  # it may have been saved again since
+                    state.remove_files(self._storage, prefix, durable=durable)
+                    self._directory.remove_pin(base)
+                    self._listener(events.CheckpointDeleted(prefix))
+                self._directory.unmark_deleting(base)
+            except errors.StorageError as error:
+                # The new checkpoint is safe; the mark stays, so the next save tries again.
+                _log.warning("could not delete checkpoint %s: %s", prefix, error)
+
+    # ----------------------------------------------------------------------- views
+
+    def _view(self, known: Known, *, holds: bool) -> View:
+        held = self._directory.held_bases() if holds else set()
+        tracked = self._with_pins(known.tracked)
+        competes = bool(retention.best_policies(self._policy))
+        return View(
+            tracked=tuple(tracked),
+            preserved=tuple(self._preserved_records()) if competes else (),
+            held=frozenset(r.prefix for r in tracked if naming.base_of(r.prefix) in held),
+            last_preserved_secs=known.last_preserved_secs,
+        )
+
+    def _with_pins(self, records: list[CheckpointRecord]) -> list[CheckpointRecord]:
+        pinned = self._directory.pinned_bases()
+        return [replace(r, pinned=naming.base_of(r.prefix) in pinned) for r in records]
+
+    def _preserved_records(self) -> list[CheckpointRecord]:
+        """The checkpoints on disk that are not tracked; looked for when first needed."""
+        if self._preserved is None:
+            tracked = {naming.base_of(record.prefix) for record in self._known.tracked}
+            going = set(self._directory.bases_being_deleted())
+            self._preserved = [
+                checkpoint.record
+                for checkpoint in catalog.scan(self._storage, self._directory.path, self._name)
+                if naming.base_of(checkpoint.record.prefix) not in tracked | going
+            ]
+        return self._preserved
+
+
+def _same_base(one: CheckpointRecord, other: CheckpointRecord) -> bool:
+    return naming.base_of(one.prefix) == naming.base_of(other.prefix)

@@ -1,0 +1,437 @@
+"""The manager of a run's checkpoints: what a training loop calls.
+
+`save` puts a save together in this order, each step elsewhere:
+
+    decide   is the step due (`steps`), is what it was given sound (`metadata`, `tree`)
+    stage    write and sync the bundle where nobody looks (`bundle.writer`)
+    commit   under the directory's lock: rename the bundle into existence, then name it in the
+             state, then delete what retention gives up (`ledger`)
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ckptmgr import errors, events, naming
+from ckptmgr.bundle import writer
+from ckptmgr.bundle.checkpoint_reader import CheckpointReader
+from ckptmgr.lifecycle import catalog, retention, retention_file
+from ckptmgr.lifecycle.background import BackgroundSave
+from ckptmgr.lifecycle.ledger import Ledger, Listener
+from ckptmgr.lifecycle.metadata import (
+    CheckpointMetadata,
+    as_metrics,
+    as_user_metadata,
+    metadata_tensor,
+)
+from ckptmgr.lifecycle.retention import BestN, CheckpointRecord, Policy
+from ckptmgr.lifecycle.run_directory import RunDirectory
+from ckptmgr.lifecycle.saver import is_durable
+from ckptmgr.lifecycle.steps import SaveInterval, as_step
+from ckptmgr.lifecycle.subject import Names, Snapshot, subject_of
+from ckptmgr.storage import PosixStorage, Storage
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """A checkpoint that was restored."""
+
+    step: int
+    #: The state: the target that was given, wherever it could be filled in place.
+    state: Any
+    metrics: Mapping[str, float]
+    metadata: Mapping[str, Any]
+    #: The checkpoint's prefix.
+    path: str
+
+
+class CheckpointManager:
+    """Saves a training loop's state every so often, keeps some checkpoints, and restores them.
+
+    Args:
+        state: A tree (dicts, lists, tuples of arrays, numbers and strings), an object with
+            `state_dict()` and `load_state_dict()`, a `Saver`, or None to give the state to each
+            `save`. What it refers to is looked at anew at each save.
+        directory: Made at the first save.
+        max_to_keep: The latest so many stay; None keeps all.
+        keep_checkpoint_every_n_hours: Of those that leave the latest, keep one per such period.
+        checkpoint_name: `model.ckpt` gives `model.ckpt-100`.
+        save_interval_steps: Save at the multiples of this; other steps are not due.
+        save_interval_secs: The least time between two saves; both intervals must have passed.
+        keep_best: Keep the best by a metric as well, for example `BestN("loss", 2)`.
+        keep_every_n_steps: Keep for good each whose step is a multiple of this.
+        retention: A policy that replaces the four arguments about keeping.
+        asynchronous: `save` copies the state and returns; writing goes on in a thread. An error
+            there is raised by the next `save`, `wait` or `close`.
+        durability: "fsync" returns from a save when it is on stable storage; "none" leaves that to
+            the system, so that a crash of the machine (not of the process) may lose it.
+        on_event: Called with each record of `ckptmgr.events`, in the thread where it happened.
+        storage: Where to save; the file system by default.
+        clock: Unix time in seconds.
+    """
+
+    def __init__(
+        self,
+        state: Any,
+        directory: str | os.PathLike[str],
+        *,
+        max_to_keep: int | None = 5,
+        keep_checkpoint_every_n_hours: float | None = None,
+        checkpoint_name: str = "model.ckpt",
+        save_interval_steps: int = 1,
+        save_interval_secs: float | None = None,
+        keep_best: BestN | None = None,
+        keep_every_n_steps: int | None = None,
+        retention: Policy | None = None,
+        asynchronous: bool = False,
+        durability: str = "fsync",
+        on_event: Listener | None = None,
+        storage: Storage | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        path = errors.path_text(directory)
+        naming.validate_filename(checkpoint_name, "checkpoint_name")
+        naming.validate_prefix(os.path.join(path, checkpoint_name))
+        self._state = state
+        self._name = checkpoint_name
+        self._interval = SaveInterval(save_interval_steps, save_interval_secs)
+        self._policy = _policy(
+            retention,
+            max_to_keep=max_to_keep,
+            keep_checkpoint_every_n_hours=keep_checkpoint_every_n_hours,
+            keep_every_n_steps=keep_every_n_steps,
+            keep_best=keep_best,
+        )
+        self._durable = is_durable(durability)
+        self._background = BackgroundSave() if asynchronous else None
+        self._listener = on_event or _ignore
+        self._storage = storage or PosixStorage()
+        self._clock = clock
+        self._directory = RunDirectory(self._storage, path)
+        self._directory.refuse_file()
+        self._ledger = Ledger(
+            self._directory, checkpoint_name, self._policy, clock=clock, listener=self._listener
+        )
+        self._last_seen_step: int | None = None
+        self._last_saved_step: int | None = None
+        self._last_saved_secs = self._newest_saved_at()
+        self._prepared = False
+        self._closed = False
+
+    def __enter__(self) -> CheckpointManager:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    # ----------------------------------------------------------------------- saving
+
+    def should_save(self, step: int) -> bool:
+        """Whether `save(step)` would save."""
+        return self._is_due(as_step(step))
+
+    def save(
+        self,
+        step: int,
+        state: Any = None,
+        *,
+        metrics: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        force: bool = False,
+    ) -> str | None:
+        """Save a checkpoint if the step is due.
+
+        Args:
+            step: The global step. If a checkpoint of it exists, it is replaced atomically.
+            state: Instead of the manager's own.
+            metrics: Numbers that `keep_best` can look at; kept with the checkpoint.
+            metadata: Anything JSON can hold; kept with the checkpoint.
+            force: Save although the step is not due. The step that was saved (or restored) last is
+                never saved twice, so a last `save(step, force=True)` behind the loop is safe.
+        Returns:
+            The checkpoint's prefix, or None if nothing was saved.
+        Raises:
+            InvalidArgument: Something given cannot be saved; nothing was written.
+            StorageError: The system refused; the checkpoints that there were are untouched.
+        """
+        self._require_open()
+        number = as_step(step)
+        checked_metrics = as_metrics(metrics)
+        checked_metadata = as_user_metadata(metadata)
+        due = force and number != self._last_saved_step or self._is_due(number)
+        self._last_seen_step = number
+        if not due:
+            return None
+        snapshot = subject_of(self._state if state is None else state).snapshot()
+        now_secs = self._clock()
+        details = CheckpointMetadata(
+            number, now_secs, checked_metrics, checked_metadata, snapshot.skeleton
+        )
+        prefix = naming.checkpoint_prefix(self._path_of_name(), number)
+        if self._background is None:
+            self._write(prefix, snapshot, details)
+        else:
+            self._background.wait()
+            copied = snapshot.detached()
+            self._background.start(lambda: self._write(prefix, copied, details))
+        self._last_saved_step = number
+        self._last_saved_secs = now_secs
+        return prefix
+
+    def _is_due(self, step: int) -> bool:
+        if step == self._last_saved_step:
+            return False
+        last_secs = self._last_saved_secs
+        return self._interval.is_due(
+            step,
+            last_seen_step=self._last_seen_step,
+            secs_since_save=None if last_secs is None else self._clock() - last_secs,
+        )
+
+    def _write(self, prefix: str, snapshot: Snapshot, details: CheckpointMetadata) -> None:
+        began_secs = time.perf_counter()
+        self._listener(events.SaveStarted(prefix, details.step))
+        try:
+            size_bytes = self._stage_and_commit(prefix, snapshot, details)
+        except BaseException as error:
+            self._listener(events.SaveFailed(prefix, details.step, error))
+            raise
+        duration_secs = time.perf_counter() - began_secs
+        self._listener(events.SaveCommitted(prefix, details.step, size_bytes, duration_secs))
+
+    def _stage_and_commit(
+        self, prefix: str, snapshot: Snapshot, details: CheckpointMetadata
+    ) -> int:
+        if not self._prepared:
+            self._prepare()
+        first, *rest = snapshot.shards
+        shards = [[metadata_tensor(details), *first], *rest]
+        options = writer.WriteOptions(self._directory.token, self._durable)
+        staged = writer.stage(self._storage, prefix, shards, options)
+        record = CheckpointRecord(prefix, details.step, details.saved_at_secs, details.metrics)
+        try:
+            with self._directory.locked():
+                self._directory.remove_leftovers()
+                staged.publish()
+                self._ledger.record_save(record, durable=self._durable)
+        except BaseException:
+            staged.discard()
+            raise
+        return staged.size_bytes
+
+    def _prepare(self) -> None:
+        """Before the first save: the directory, our place among its writers, no end in sight."""
+        self._directory.create()
+        with self._directory.locked():
+            self._directory.register_writer()
+            self._directory.unmark_finished()
+            retention_file.write(self._directory, self._policy)
+        self._prepared = True
+
+    # ----------------------------------------------------------------------- restoring
+
+    def restore(
+        self, step: int | str | None = None, state: Any = None, *, names: Names = None
+    ) -> Restored | None:
+        """Restore a checkpoint.
+
+        Args:
+            step: A global step, "latest" (as None: the one saved last), or "best".
+            state: The target instead of the manager's own; without either, the state is rebuilt
+                from what was recorded.
+            names: Leaf of the target to tensor in the checkpoint, for other names; a leaf mapped to
+                None is left as it is. Leaves that are not mentioned have their own names.
+        Returns:
+            None if there is no checkpoint at all.
+        Raises:
+            CheckpointNotFound: There is none of that step.
+            TensorNotFound, ShapeMismatch, DtypeMismatch: Naming the tensor, what was wanted and
+                what was found. The target has not been changed.
+            CorruptCheckpoint: A step was named and it is damaged; or every checkpoint is. Asked
+                for the latest, a damaged one is reported and the newest that is whole is taken.
+        """
+        self.wait()
+        if step == "best":
+            best = self.best_step()
+            return None if best is None else self._restore_step(best, state, names)
+        if step is None or step == "latest":
+            return self._restore_latest(state, names)
+        if isinstance(step, str):
+            raise errors.InvalidStep(f"step must be an int, 'latest' or 'best', found {step!r}")
+        return self._restore_step(as_step(step), state, names)
+
+    def restore_or_initialize(self, init_fn: Callable[[], Any] | None = None) -> str | None:
+        """Restore the latest checkpoint and return its prefix; if there is none, call `init_fn`."""
+        restored = self.restore()
+        if restored is not None:
+            return restored.path
+        if init_fn is not None:
+            init_fn()
+        return None
+
+    def _restore_step(self, step: int, state: Any, names: Names) -> Restored:
+        prefix = naming.checkpoint_prefix(self._path_of_name(), step)
+        if self._storage.stat(naming.index_file(prefix)) is None:
+            there = ", ".join(map(str, self.all_steps())) or "none"
+            raise errors.CheckpointNotFound(
+                f"no checkpoint of step {step} in {self._directory.path}; steps there: {there}"
+            )
+        return self._restore_prefix(prefix, state, names)
+
+    def _restore_latest(self, state: Any, names: Names) -> Restored | None:
+        tried: set[str] = set()
+        first_error: Exception | None = None
+        while (prefix := self._next_candidate(tried)) is not None:
+            tried.add(prefix)
+            try:
+                return self._restore_prefix(prefix, state, names)
+            except errors.CheckpointNotFound as error:
+                first_error = first_error or error  # deleted since we looked
+            except errors.CorruptCheckpoint as error:
+                first_error = first_error or error
+                _log.error("checkpoint %s is damaged, trying an older one: %s", prefix, error)
+                self._listener(events.CheckpointSkipped(prefix, error))
+        if first_error is not None:
+            raise first_error
+        return None
+
+    def _next_candidate(self, tried: set[str]) -> str | None:
+        """The newest checkpoint that was not tried: the latest by the state, then by time."""
+        latest = self._ledger.refresh().latest
+        if latest is not None and latest not in tried:
+            return latest
+        if not tried:
+            return None
+        newest_first = reversed(self._ledger.records())
+        return next((r.prefix for r in newest_first if r.prefix not in tried), None)
+
+    def _restore_prefix(self, prefix: str, state: Any, names: Names) -> Restored:
+        began_secs = time.perf_counter()
+        subject = subject_of(self._state if state is None else state)
+        with CheckpointReader(prefix, storage=self._storage) as reader:
+            details = catalog.read_metadata(reader)
+            restored = subject.restore(reader, details, names)
+        if details is None:
+            step = naming.parse_step(prefix)
+            details = CheckpointMetadata(0 if step is None else step, 0.0)
+        self._last_seen_step = self._last_saved_step = details.step
+        duration_secs = time.perf_counter() - began_secs
+        self._listener(events.CheckpointRestored(prefix, details.step, duration_secs))
+        return Restored(details.step, restored, details.metrics, details.user, prefix)
+
+    # ----------------------------------------------------------------------- what there is
+
+    @property
+    def directory(self) -> str:
+        return self._directory.path
+
+    @property
+    def latest_checkpoint(self) -> str | None:
+        """The prefix saved last, by whichever process."""
+        return self._ledger.refresh().latest
+
+    @property
+    def checkpoints(self) -> list[str]:
+        """Prefixes that the state lists, in the order of saving; those kept for good are not."""
+        return [record.prefix for record in self._ledger.refresh().tracked]
+
+    def all_steps(self) -> list[int]:
+        """The steps of all checkpoints on disk, ascending."""
+        prefixes = catalog.list_prefixes(self._storage, self._directory.path, self._name)
+        return [naming.parse_step(prefix) or 0 for prefix in prefixes]
+
+    def latest_step(self) -> int | None:
+        """The step saved last."""
+        latest = self.latest_checkpoint
+        return None if latest is None else naming.parse_step(latest)
+
+    def best_step(self) -> int | None:
+        """The best step by `keep_best`; None if no checkpoint has that metric.
+
+        Raises:
+            InvalidArgument: The manager was made without `keep_best`.
+        """
+        best = retention.best_policies(self._policy)
+        if not best:
+            raise errors.InvalidArgument(
+                "which checkpoint is best is not said: give the manager keep_best=BestN(metric)"
+            )
+        ranked = best[0].ranked(self._ledger.records())
+        return ranked[0].step if ranked else None
+
+    # ----------------------------------------------------------------------- pins
+
+    def pin(self, step: int) -> None:
+        """Keep this checkpoint, across restarts, until `unpin`."""
+        self._with_checkpoint(as_step(step), self._directory.pin)
+
+    def unpin(self, step: int) -> None:
+        """Leave this checkpoint to retention again, from the next save on."""
+        self._with_checkpoint(as_step(step), self._directory.remove_pin)
+
+    def _with_checkpoint(self, step: int, change: Callable[[str], None]) -> None:
+        self._require_open()
+        prefix = naming.checkpoint_prefix(self._path_of_name(), step)
+        self.wait()
+        self._directory.require()
+        with self._directory.locked():
+            if self._storage.stat(naming.index_file(prefix)) is None:
+                raise errors.CheckpointNotFound(f"no checkpoint at {prefix}")
+            change(naming.base_of(prefix))
+
+    # ----------------------------------------------------------------------- ending
+
+    def wait(self) -> None:
+        """Return when no save is in flight; raises what an asynchronous save raised."""
+        if self._background is not None:
+            self._background.wait()
+
+    def finish(self) -> None:
+        """Say that training is done, so that those who follow the directory end; then close."""
+        self.wait()
+        self._require_open()
+        self._directory.create()
+        with self._directory.locked():
+            self._directory.mark_finished()
+        self.close()
+
+    def close(self) -> None:
+        """Wait for a save in flight and let go of the directory; a second call does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self.wait()
+        finally:
+            self._directory.close()
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise errors.ManagerClosed(f"the manager of {self._directory.path} is closed")
+
+    def _path_of_name(self) -> str:
+        return os.path.join(self._directory.path, self._name)
+
+    def _newest_saved_at(self) -> float | None:
+        return max((r.saved_at_secs for r in self._ledger.refresh().tracked), default=None)
+
+
+def _policy(policy: Policy | None, **arguments: Any) -> Policy:
+    if policy is None:
+        return retention.from_arguments(**arguments)
+    if not isinstance(policy, Policy):
+        raise errors.InvalidArgument(
+            f"retention must be a policy, for example LatestN(5) | BestN('loss'), found {policy!r}"
+        )
+    return policy
+
+
+def _ignore(event: events.Event) -> None:
+    """Nobody listens."""

@@ -1,0 +1,54 @@
+"""Reading a checkpoint, or a directory's latest, by TensorFlow's names.
+
+Source: tensorflow/python/training/checkpoint_utils.py.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ckptmgr import errors
+from ckptmgr.bundle.checkpoint_reader import CheckpointReader
+from ckptmgr.lifecycle.state import latest_checkpoint
+from ckptmgr.storage import PosixStorage, Storage
+
+StrPath = str | os.PathLike[str]
+
+
+def load_checkpoint(
+    ckpt_dir_or_file: StrPath, *, storage: Storage | None = None
+) -> CheckpointReader:
+    """A reader of the checkpoint at a prefix, or of the latest in a directory.
+
+    Raises:
+        CheckpointNotFound: There is none.
+    """
+    storage = storage or PosixStorage()
+    return CheckpointReader(_prefix_of(storage, errors.path_text(ckpt_dir_or_file)), storage=storage)
+
+
+def load_variable(ckpt_dir_or_file: StrPath, name: str, *, storage: Storage | None = None) -> Any:
+    """The value of one tensor; `name` may be that of a graph's tensor, `w:0`."""
+    with load_checkpoint(ckpt_dir_or_file, storage=storage) as reader:
+        return reader.get_tensor(name.removesuffix(":0"))
+
+
+def list_variables(
+    ckpt_dir_or_file: StrPath, *, storage: Storage | None = None
+) -> list[tuple[str, list[int]]]:
+    """Name and shape of every tensor, sorted by name."""
+    with load_checkpoint(ckpt_dir_or_file, storage=storage) as reader:
+        return sorted(reader.get_variable_to_shape_map().items())
+
+
+def _prefix_of(storage: Storage, path: str) -> str:
+    info = storage.stat(path)
+    if info is None or not info.is_dir:
+        return path
+    prefix = latest_checkpoint(path, storage=storage)
+    if prefix is None:
+        raise errors.CheckpointNotFound(
+            f"Couldn't find 'checkpoint' file or checkpoints in given directory {path}"
+        )
+    return prefix

@@ -1,0 +1,264 @@
+"""The directory of a run, shared by any number of processes: its lock, its writers, holds and pins.
+
+Every change to what exists or what the state names happens under one lock. Everything that must go
+away with its owner is a lock file that the owner keeps locked: the kernel drops the lock when the
+process dies, and whoever then gets the lock knows that the owner is gone.
+
+    writers/<token>       a process that may have temporary files `*.tmp-<token>`
+    holds/<base>.<token>  a process that reads checkpoint <base>
+
+Such a file is created, tested and removed only under the directory's lock, so that nobody meets
+one between its creation and its locking.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ckptmgr import errors, naming
+from ckptmgr.storage import PosixStorage, Storage
+from ckptmgr.storage.protocol import FileLock
+
+
+class RunDirectory:
+    """One process's view of a run's directory. Creates nothing before it is asked to write."""
+
+    def __init__(self, storage: Storage, path: str) -> None:
+        self.storage = storage
+        self.path = path
+        self.token = naming.new_token()
+        self._registered: FileLock | None = None
+        self._process_id = os.getpid()
+
+    def __enter__(self) -> RunDirectory:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def require(self) -> None:
+        """Raise unless the directory is there.
+
+        Raises:
+            FileMissing, NotADirectory: Naming it.
+        """
+        self.refuse_file()
+        if self.storage.stat(self.path) is None:
+            raise errors.FileMissing(
+                errno.ENOENT, f"directory {self.path} does not exist", self.path
+            )
+
+    def refuse_file(self) -> None:
+        """Raise NotADirectory if something else has the directory's name."""
+        info = self.storage.stat(self.path)
+        if info is not None and not info.is_dir:
+            raise errors.NotADirectory(
+                errno.ENOTDIR,
+                f"{self.path} is a file; a directory of checkpoints is wanted",
+                self.path,
+            )
+
+    def create(self) -> None:
+        """Make the directory and its parents, durably.
+
+        Raises:
+            NotADirectory: A file stands in the way.
+        """
+        self._prepare(self.path)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the directory's lock; waits for other processes."""
+        self._prepare(naming.internal_directory(self.path))
+        with self.storage.lock(naming.lock_file(self.path)):
+            yield
+
+    # ----------------------------------------------------------------------- writers
+
+    def register_writer(self) -> None:
+        """Tell others that temporary files with our token have an owner; the lock must be held.
+
+        The first time, removes every temporary that has none.
+        """
+        if self._registered is not None:
+            if self._process_id == os.getpid():
+                return
+            self.token = naming.new_token()  # a fork: the parent's token is the parent's
+            self._process_id = os.getpid()
+        self._prepare(naming.writers_directory(self.path))
+        lock = self.storage.lock(naming.writer_file(self.path, self.token))
+        lock.acquire()
+        self._registered = lock
+        self._sweep()
+
+    def remove_leftovers(self) -> None:
+        """Remove what writers left that have died meanwhile; the lock must be held.
+
+        Costs one listing of a directory with one entry per writer, unless somebody died.
+        """
+        if any(self._is_dead(token) for token in self._other_writers()):
+            self._sweep()
+
+    def _sweep(self) -> None:
+        writers = self._other_writers()
+        dead = {token for token in writers if self._is_dead(token)}
+        living = {*writers, self.token} - dead
+        names = self.storage.list_dir(self.path)
+        for filename in names:
+            # A power cut may keep a temporary and lose its writer's entry: no entry, no owner.
+            if (naming.owner_of_temporary(filename) or self.token) not in living:
+                self._remove_leftover(filename, names)
+        for token in dead:
+            # Last: while this stands, a sweep that was cut off is done again.
+            self.storage.unlink(naming.writer_file(self.path, token))
+
+    def _other_writers(self) -> list[str]:
+        names = self._names(naming.writers_directory(self.path))
+        return [token for token in names if token != self.token]
+
+    def _is_dead(self, token: str) -> bool:
+        lock = self.storage.lock(naming.writer_file(self.path, token))
+        if not lock.try_acquire():
+            return False
+        lock.release()
+        return True
+
+    def _remove_leftover(self, filename: str, names: list[str]) -> None:
+        # An index that was never renamed may have left its shards under their final names; they
+        # belong to nothing unless an older checkpoint of that prefix stands.
+        base = naming.prefix_of_index(naming.without_temporary_mark(filename))
+        if base is not None and f"{base}.index" not in names:
+            for shard in naming.shards_of(base, names):
+                self._unlink(os.path.join(self.path, shard))
+        self._unlink(os.path.join(self.path, filename))
+
+    # ----------------------------------------------------------------------- holds
+
+    def held_bases(self) -> set[str]:
+        """The checkpoints that a living process holds; the lock must be held."""
+        held = set()
+        for filename in self._names(naming.holds_directory(self.path)):
+            parsed = naming.parse_hold(filename)
+            if parsed is None or parsed[0] in held:
+                continue
+            path = os.path.join(naming.holds_directory(self.path), filename)
+            lock = self.storage.lock(path)
+            if lock.try_acquire():
+                lock.release()
+                self._unlink(path)  # its owner is gone
+            else:
+                held.add(parsed[0])
+        return held
+
+    @contextmanager
+    def hold(self, base: str) -> Iterator[None]:
+        """Keep one checkpoint from being deleted by anybody's retention.
+
+        Raises:
+            CheckpointNotFound: It was deleted before we could hold it.
+        """
+        path = naming.hold_file(self.path, base, naming.new_token())
+        with self.locked():
+            index = naming.index_file(os.path.join(self.path, base))
+            if self.storage.stat(index) is None:
+                raise errors.CheckpointNotFound(f"cannot hold {index}: it does not exist")
+            self._prepare(naming.holds_directory(self.path))
+            lock = self.storage.lock(path)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+            self._unlink(path)
+
+    # ----------------------------------------------------------------------- pins
+
+    def pinned_bases(self) -> set[str]:
+        return set(self._names(naming.pins_directory(self.path)))
+
+    def pin(self, base: str) -> None:
+        """Mark a checkpoint as pinned, durably; the lock must be held."""
+        self._mark(naming.pins_directory(self.path), naming.pin_file(self.path, base))
+        # A pin is the user's word; it must outlive a power cut.
+        self.storage.sync_dir(naming.pins_directory(self.path))
+
+    def remove_pin(self, base: str) -> None:
+        """Take a pin off, if there is one; the lock must be held."""
+        self._unlink(naming.pin_file(self.path, base))
+
+    # ----------------------------------------------------------------------- deletions
+
+    def bases_being_deleted(self) -> list[str]:
+        return self._names(naming.deleting_directory(self.path))
+
+    def mark_deleting(self, base: str) -> None:
+        """Note that a checkpoint was given up; the lock must be held.
+
+        Not synced: a power cut that loses the mark leaves a checkpoint too many, not too few.
+        """
+        path = naming.deleting_file(self.path, base)
+        self._mark(naming.deleting_directory(self.path), path)
+
+    def unmark_deleting(self, base: str) -> None:
+        self._unlink(naming.deleting_file(self.path, base))
+
+    # ----------------------------------------------------------------------- the end of training
+
+    def mark_finished(self) -> None:
+        """Tell followers that no checkpoint will come."""
+        self._mark(naming.internal_directory(self.path), naming.finished_file(self.path))
+
+    def unmark_finished(self) -> None:
+        self._unlink(naming.finished_file(self.path))
+
+    def close(self) -> None:
+        """Give up our registration as a writer; a second call does nothing."""
+        if self._registered is not None and self._process_id == os.getpid():
+            self._registered.release()
+            self._unlink(naming.writer_file(self.path, self.token))
+        self._registered = None
+
+    # ----------------------------------------------------------------------- names
+
+    def _prepare(self, directory: str) -> None:
+        for made in self.storage.make_dirs(directory):
+            # Synced data in a directory whose own name was lost is lost as well.
+            self.storage.sync_dir(os.path.dirname(made.rstrip("/")) or ".")
+
+    def _mark(self, directory: str, path: str) -> None:
+        self._prepare(directory)
+        try:
+            self.storage.create(path).close()
+        except errors.FileExists:
+            pass
+
+    def _names(self, directory: str) -> list[str]:
+        try:
+            return self.storage.list_dir(directory)
+        except errors.FileMissing:
+            return []
+
+    def _unlink(self, path: str) -> None:
+        try:
+            self.storage.unlink(path)
+        except errors.FileMissing:
+            pass
+
+
+@contextmanager
+def hold(prefix: str | os.PathLike[str], *, storage: Storage | None = None) -> Iterator[str]:
+    """While in the block, no process's retention deletes this checkpoint; yields the prefix.
+
+    The hold goes away with its process, however that ends.
+
+    Raises:
+        CheckpointNotFound: There is no such checkpoint (any more).
+    """
+    text = errors.path_text(prefix)
+    directory = RunDirectory(storage or PosixStorage(), naming.directory_of(text))
+    directory.require()
+    with directory.hold(naming.base_of(text)):
+        yield text

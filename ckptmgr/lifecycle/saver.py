@@ -1,0 +1,240 @@
+"""One checkpoint at a prefix: names to arrays and back, with TensorFlow's Saver's behaviour.
+
+A Saver writes what its `var_list` names, keeps the directory's `checkpoint` file, and deletes what
+falls out of its window, in TensorFlow's order and with TensorFlow's files: it adds no tensor of its
+own. Its history lives as long as it does, as in TensorFlow; `recover_last_checkpoints` or a
+`CheckpointManager` carry it over a restart.
+
+Source: tensorflow/python/training/saver.py.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from ckptmgr import errors, naming
+from ckptmgr.bundle import v1_writer, writer
+from ckptmgr.bundle.checkpoint_reader import CheckpointReader
+from ckptmgr.bundle.layout import DEFAULT_ALIGNMENT_BYTES, NamedTensor
+from ckptmgr.lifecycle import state, variables
+from ckptmgr.lifecycle.run_directory import RunDirectory
+from ckptmgr.lifecycle.saver_history import SaverHistory
+from ckptmgr.lifecycle.steps import as_step
+from ckptmgr.storage import PosixStorage, Storage
+
+_log = logging.getLogger(__name__)
+
+
+class WriteVersion(enum.IntEnum):
+    """`SaverDef.CheckpointFormatVersion`."""
+
+    V1 = 1
+    V2 = 2
+
+
+class Saver:
+    """Saves and restores named arrays.
+
+    Args:
+        var_list: Name to array (or to a `PartitionedVariable`), or objects with a `name`.
+            Arrays are filled in place when restoring.
+        reshape: Restore tensors of another shape with the same number of elements.
+        sharded: Write one shard per distinct `device` of the arrays.
+        max_to_keep: The window; None or 0 keeps every checkpoint.
+        keep_checkpoint_every_n_hours: Of those that leave the window, keep one for each such period.
+        allow_empty: Accept an empty `var_list`; `save` then writes nothing and returns None.
+        write_version: V2, or V1 for readers older than TensorFlow 0.12.
+        pad_step_number: `model.ckpt-00000100` instead of `model.ckpt-100`.
+        save_relative_paths: Name checkpoints in the state relative to its directory, so that the
+            directory can be moved.
+        durability: "fsync" returns when everything is on stable storage; "none" leaves that to
+            the system, as TensorFlow does.
+        alignment_bytes: Where tensors start in a shard; 1 packs them as TensorFlow does.
+    """
+
+    def __init__(
+        self,
+        var_list: Mapping[str, Any] | Iterable[Any],
+        *,
+        reshape: bool = False,
+        sharded: bool = False,
+        max_to_keep: int | None = 5,
+        keep_checkpoint_every_n_hours: float = 10000.0,
+        allow_empty: bool = False,
+        write_version: int = WriteVersion.V2,
+        pad_step_number: bool = False,
+        save_relative_paths: bool = False,
+        durability: str = "fsync",
+        alignment_bytes: int = DEFAULT_ALIGNMENT_BYTES,
+        storage: Storage | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._variables = variables.by_name(var_list)
+        if not self._variables and not allow_empty:
+            raise errors.InvalidArgument("No variables to save: var_list is empty")
+        self._reshape = reshape
+        self._sharded = sharded
+        self._write_version = WriteVersion(write_version)
+        self._pad_step_number = pad_step_number
+        self._save_relative_paths = save_relative_paths
+        self._durable = is_durable(durability)
+        self._alignment_bytes = alignment_bytes
+        self._storage = storage or PosixStorage()
+        self._clock = clock
+        keep_every_secs = keep_checkpoint_every_n_hours * 3600.0
+        self._history = SaverHistory(max_to_keep, keep_every_secs, clock() + keep_every_secs)
+
+    # ----------------------------------------------------------------------- what it holds
+
+    @property
+    def variables(self) -> Mapping[str, Any]:
+        """Name to array, as given."""
+        return self._variables
+
+    def named_tensors(self) -> list[list[NamedTensor]]:
+        """The tensors to write, one list per shard."""
+        return variables.shards(self._variables, by_device=self._sharded)
+
+    # ----------------------------------------------------------------------- saving
+
+    def save(
+        self,
+        save_path: str,
+        global_step: int | None = None,
+        latest_filename: str | None = None,
+        *,
+        write_state: bool = True,
+    ) -> str | None:
+        """Write a checkpoint; returns its prefix (V1 shards: TensorFlow's pattern for them).
+
+        Args:
+            save_path: `run/model.ckpt`; the step is appended to it. One missing directory is made.
+            latest_filename: Instead of `checkpoint`.
+        """
+        path = errors.path_text(save_path)
+        step = None if global_step is None else as_step(global_step)
+        self._validate_paths(path, step, latest_filename)
+        if not self._variables:
+            return None
+        prefix = naming.checkpoint_prefix(path, step, pad_step_number=self._pad_step_number)
+        with RunDirectory(self._storage, naming.directory_of(prefix)) as directory:
+            self._make_one_level(directory, path)
+            with directory.locked():
+                directory.register_writer()
+            return self._write(directory, prefix, latest_filename, write_state=write_state)
+
+    def _write(
+        self,
+        directory: RunDirectory,
+        prefix: str,
+        latest_filename: str | None,
+        *,
+        write_state: bool,
+    ) -> str:
+        options = writer.WriteOptions(directory.token, self._durable, self._alignment_bytes)
+        staged: writer.StagedBundle | v1_writer.StagedV1
+        if self._write_version == WriteVersion.V2:
+            staged = writer.stage(self._storage, prefix, self.named_tensors(), options)
+            saved = prefix
+        else:
+            staged = v1_writer.stage_v1(self._storage, prefix, self.named_tensors(), options)
+            saved = staged.path
+        try:
+            with directory.locked():
+                staged.publish()
+                if write_state:
+                    self._record(directory, saved, latest_filename)
+        except BaseException:
+            staged.discard()
+            raise
+        return saved
+
+    def _record(self, directory: RunDirectory, prefix: str, latest_filename: str | None) -> None:
+        self._history.record(prefix, self._clock())
+        new_state = state.build_state(
+            directory.path,
+            prefix,
+            self.last_checkpoints,
+            relative=self._save_relative_paths,
+        )
+        state.write_state(directory, new_state, latest_filename, durable=self._durable)
+        victim = self._history.take_victim()
+        if victim is None:
+            return
+        if naming.base_of(victim) in directory.held_bases():
+            self._history.put_back(victim)
+            return
+        try:
+            state.remove_files(self._storage, victim, durable=self._durable)
+        except errors.StorageError as error:
+            # The new checkpoint is saved; TensorFlow, too, goes on when an old one stays.
+            _log.warning("could not delete old checkpoint %s: %s", victim, error)
+
+    def _validate_paths(self, path: str, step: int | None, latest_filename: str | None) -> None:
+        naming.validate_prefix(path)
+        if latest_filename is not None:
+            naming.validate_filename(latest_filename, "latest_filename")
+        state_name = latest_filename or naming.STATE_FILENAME
+        if step is None and naming.base_of(path) == state_name:
+            raise errors.InvalidName(
+                f"'latest_filename' collides with 'save_path': '{state_name}' and '{path}'"
+            )
+
+    def _make_one_level(self, directory: RunDirectory, save_path: str) -> None:
+        parent = self._storage.stat(naming.directory_of(directory.path))
+        if self._storage.stat(directory.path) is None and (parent is None or not parent.is_dir):
+            raise errors.InvalidArgument(
+                f"Parent directory of {save_path} doesn't exist, can't save."
+            )
+        directory.create()
+
+    # ----------------------------------------------------------------------- restoring
+
+    def restore(self, save_path: str) -> dict[str, Any]:
+        """Fill the variables from a checkpoint; returns them by name.
+
+        Names, shapes and dtypes are compared first: when this raises for one of them, no variable
+        has changed.
+
+        Raises:
+            CheckpointNotFound: There is no checkpoint at `save_path`.
+            TensorNotFound, ShapeMismatch, DtypeMismatch: Naming the tensor.
+        """
+        if save_path is None:
+            raise errors.InvalidArgument("Can't load save_path when it is None.")
+        with CheckpointReader(save_path, storage=self._storage) as reader:
+            return self.restore_from(reader)
+
+    def restore_from(self, reader: CheckpointReader) -> dict[str, Any]:
+        """`restore` from a checkpoint that is open already."""
+        return variables.restore(self._variables, reader, reshape=self._reshape)
+
+    # ----------------------------------------------------------------------- history
+
+    @property
+    def last_checkpoints(self) -> list[str]:
+        """Prefixes in the window, oldest first."""
+        return [prefix for prefix, _ in self._history.last]
+
+    def set_last_checkpoints_with_time(self, entries: Sequence[tuple[str, float]]) -> None:
+        """Replace the window: (prefix, time saved), oldest first."""
+        self._history.replace_last(entries)
+
+    def recover_last_checkpoints(self, checkpoint_paths: Sequence[str]) -> None:
+        """Take over the checkpoints of an earlier Saver, oldest first; missing ones are left out."""
+        entries = []
+        for path in checkpoint_paths:
+            mtimes = state.get_checkpoint_mtimes([path], storage=self._storage)
+            entries += [(path, mtime_secs) for mtime_secs in mtimes]
+        self.set_last_checkpoints_with_time(entries)
+
+
+def is_durable(durability: str) -> bool:
+    """Whether "fsync", rather than "none", was asked for."""
+    if durability not in {"fsync", "none"}:
+        raise errors.InvalidArgument(f"durability must be 'fsync' or 'none', found {durability!r}")
+    return durability == "fsync"

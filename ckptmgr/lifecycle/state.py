@@ -1,0 +1,282 @@
+"""The `checkpoint` file of a directory: which checkpoint is the newest, which there are.
+
+The functions have TensorFlow's names and meaning, with two improvements. Names are looked up as
+they are, never as glob patterns. And `latest_checkpoint` finds a checkpoint whose directory was
+moved, though the state names it by the absolute path that it had.
+
+Source: tensorflow/python/checkpoint/checkpoint_management.py.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from ckptmgr import errors, naming
+from ckptmgr.formats.checkpoint_state import (
+    CheckpointState,
+    decode_checkpoint_state,
+    encode_checkpoint_state,
+)
+from ckptmgr.lifecycle.run_directory import RunDirectory
+from ckptmgr.storage import PosixStorage, Storage
+from ckptmgr.storage.atomic import replace_file
+
+_log = logging.getLogger(__name__)
+
+StrPath = str | os.PathLike[str]
+
+
+# --------------------------------------------------------------------------- deciding
+
+
+def build_state(
+    save_dir: str,
+    latest: str,
+    all_paths: Sequence[str] = (),
+    *,
+    timestamps: Sequence[float] = (),
+    last_preserved_timestamp: float = 0.0,
+    relative: bool = False,
+) -> CheckpointState:
+    """The state to be stored in `save_dir`, its paths rewritten as TensorFlow would.
+
+    Args:
+        latest: Appended to `all_paths` if it is not the last of them.
+        relative: Whether absolute paths are made relative to `save_dir`, so that the directory can
+            be moved. Relative ones are understood from the working directory, unless `save_dir` is
+            absolute.
+    Raises:
+        InvalidArgument: There are timestamps, but not one for each path.
+    """
+    paths = list(all_paths)
+    if not paths or paths[-1] != latest:
+        paths.append(latest)
+    if timestamps and len(timestamps) != len(paths):
+        raise errors.InvalidArgument(
+            f"Checkpoint timestamps, if provided, must match checkpoint paths "
+            f"(got paths {paths} and timestamps {list(timestamps)})"
+        )
+
+    def stored(path: str) -> str:
+        if os.path.isabs(path):
+            return os.path.relpath(path, save_dir) if relative else path
+        return path if os.path.isabs(save_dir) else os.path.relpath(path, save_dir)
+
+    return CheckpointState(
+        stored(latest), tuple(map(stored, paths)), tuple(timestamps), last_preserved_timestamp
+    )
+
+
+def resolve_paths(state: CheckpointState, directory: str) -> CheckpointState:
+    """The state with each relative path joined to its directory."""
+
+    def joined(path: str) -> str:
+        return path if os.path.isabs(path) else os.path.join(directory, path)
+
+    return replace(
+        state,
+        model_checkpoint_path=joined(state.model_checkpoint_path),
+        all_model_checkpoint_paths=tuple(map(joined, state.all_model_checkpoint_paths)),
+    )
+
+
+# --------------------------------------------------------------------------- reading and writing
+
+
+def read_state(
+    storage: Storage, directory: str, latest_filename: str | None = None
+) -> CheckpointState | None:
+    """The state with its paths resolved, None if there is no file.
+
+    Raises:
+        MalformedState: It does not parse, or names no checkpoint.
+    """
+    path = naming.state_file(directory, latest_filename)
+    try:
+        file = storage.open(path)
+    except errors.FileMissing:
+        return None
+    try:
+        data = file.read(0, file.size_bytes)
+    finally:
+        file.close()
+    try:
+        state = decode_checkpoint_state(data)
+    except errors.MalformedState as error:
+        raise error.located(path=path) from None
+    if not state.model_checkpoint_path:
+        raise errors.MalformedState(
+            "the checkpoint state names no checkpoint",
+            path=path,
+            expected="a model_checkpoint_path",
+        )
+    return resolve_paths(state, directory)
+
+
+def write_state(
+    directory: RunDirectory,
+    state: CheckpointState,
+    latest_filename: str | None = None,
+    *,
+    durable: bool = True,
+) -> None:
+    """Replace the state atomically; the directory's lock must be held."""
+    path = naming.state_file(directory.path, latest_filename)
+    if path == state.model_checkpoint_path or (
+        os.path.join(directory.path, state.model_checkpoint_path) == path
+    ):
+        raise errors.InvalidName(
+            f"Save path '{path}' conflicts with path used for checkpoint state.  Please use a "
+            f"different save path."
+        )
+    replace_file(
+        directory.storage,
+        path,
+        encode_checkpoint_state(state),
+        temporary=naming.temporary(path, directory.token),
+        durable=durable,
+    )
+
+
+# --------------------------------------------------------------------------- TensorFlow's functions
+
+
+def get_checkpoint_state(
+    checkpoint_dir: StrPath, latest_filename: str | None = None, *, storage: Storage | None = None
+) -> CheckpointState | None:
+    """What the `checkpoint` file says, paths joined with the directory; None if there is none.
+
+    A file that does not parse is logged and counts as absent, as in TensorFlow.
+
+    Raises:
+        MalformedState: The file parses but names no checkpoint.
+    """
+    directory = errors.path_text(checkpoint_dir)
+    try:
+        return read_state(storage or PosixStorage(), directory, latest_filename)
+    except errors.MalformedState as error:
+        if error.expected == "a model_checkpoint_path":
+            raise
+        _log.warning("%s: checkpoint state ignored", error)
+        return None
+
+
+def latest_checkpoint(
+    checkpoint_dir: StrPath, latest_filename: str | None = None, *, storage: Storage | None = None
+) -> str | None:
+    """The prefix that the state names as the newest, if that checkpoint exists; else None."""
+    storage = storage or PosixStorage()
+    directory = errors.path_text(checkpoint_dir)
+    state = get_checkpoint_state(directory, latest_filename, storage=storage)
+    if state is None:
+        return None
+    prefix = existing_prefix(storage, directory, state.model_checkpoint_path)
+    if prefix is None:
+        _log.error("Couldn't match files for checkpoint %s", state.model_checkpoint_path)
+    return prefix
+
+
+def existing_prefix(storage: Storage, directory: str, prefix: str) -> str | None:
+    """`prefix`, or where it is now that its directory was moved; None if it is nowhere."""
+    if _exists(storage, prefix):
+        return prefix
+    moved = os.path.join(directory, naming.base_of(prefix))
+    return moved if _exists(storage, moved) else None
+
+
+def checkpoint_exists(checkpoint_prefix: StrPath, *, storage: Storage | None = None) -> bool:
+    """Whether there is a V2 or V1 checkpoint at that prefix."""
+    return _exists(storage or PosixStorage(), errors.path_text(checkpoint_prefix))
+
+
+def get_checkpoint_mtimes(
+    checkpoint_prefixes: Iterable[StrPath], *, storage: Storage | None = None
+) -> list[float]:
+    """When each checkpoint was written, in whole seconds since the epoch; missing ones left out."""
+    storage = storage or PosixStorage()
+    found = (_stat(storage, errors.path_text(prefix)) for prefix in checkpoint_prefixes)
+    return [float(math.floor(mtime_secs)) for mtime_secs in found if mtime_secs is not None]
+
+
+def update_checkpoint_state(
+    save_dir: StrPath,
+    model_checkpoint_path: StrPath,
+    all_model_checkpoint_paths: Sequence[StrPath] | None = None,
+    latest_filename: str | None = None,
+    all_model_checkpoint_timestamps: Sequence[float] | None = None,
+    last_preserved_timestamp: float | None = None,
+    *,
+    storage: Storage | None = None,
+) -> None:
+    """Write the `checkpoint` file, atomically and durably.
+
+    Raises:
+        InvalidArgument: Timestamps were given, but not one for each path.
+    """
+    save_directory = errors.path_text(save_dir)
+    state = build_state(
+        save_directory,
+        errors.path_text(model_checkpoint_path),
+        [errors.path_text(path) for path in all_model_checkpoint_paths or ()],
+        timestamps=all_model_checkpoint_timestamps or (),
+        last_preserved_timestamp=last_preserved_timestamp or 0.0,
+    )
+    with RunDirectory(storage or PosixStorage(), save_directory) as directory:
+        directory.require()
+        with directory.locked():
+            write_state(directory, state, latest_filename)
+
+
+def remove_checkpoint(
+    checkpoint_prefix: StrPath,
+    meta_graph_suffix: str = "meta",
+    *,
+    storage: Storage | None = None,
+) -> None:
+    """Delete the files of one checkpoint, V2 or V1, and its graph; none need exist."""
+    storage = storage or PosixStorage()
+    prefix = errors.path_text(checkpoint_prefix)
+    remove_files(storage, prefix, meta_graph_suffix=meta_graph_suffix)
+
+
+def remove_files(
+    storage: Storage, prefix: str, *, meta_graph_suffix: str = "meta", durable: bool = True
+) -> None:
+    """Delete a checkpoint so that at no moment a part of it looks whole."""
+    directory = naming.directory_of(prefix)
+    if _unlink(storage, naming.index_file(prefix)) and durable:
+        # Were a shard's removal to reach the disk first, a power cut would leave an index that
+        # promises what is gone.
+        storage.sync_dir(directory)
+    info = storage.stat(prefix)
+    for path in naming.v1_shard_files(prefix) or ([prefix] if info and not info.is_dir else []):
+        _unlink(storage, path)
+    for filename in naming.shards_of(naming.base_of(prefix), storage.list_dir(directory)):
+        _unlink(storage, naming.in_directory_of(prefix, filename))
+    _unlink(storage, naming.meta_graph_file(prefix, meta_graph_suffix))
+
+
+def _unlink(storage: Storage, path: str) -> bool:
+    try:
+        storage.unlink(path)
+    except errors.FileMissing:
+        return False
+    return True
+
+
+def _exists(storage: Storage, prefix: str) -> bool:
+    return _stat(storage, prefix) is not None
+
+
+def _stat(storage: Storage, prefix: str) -> float | None:
+    """The time of a checkpoint's index, or of its V1 file or first V1 shard there is."""
+    candidates = [naming.index_file(prefix), *(naming.v1_shard_files(prefix) or [prefix])]
+    for path in candidates:
+        info = storage.stat(path)
+        if info is not None:
+            return info.mtime_secs
+    return None

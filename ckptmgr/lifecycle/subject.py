@@ -1,0 +1,130 @@
+"""What a manager saves and restores: a tree, an object with a state_dict, a Saver's variables.
+
+A subject turns a state into named tensors and a skeleton, and puts a checkpoint's values back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from ckptmgr import errors, naming
+from ckptmgr.bundle.checkpoint_reader import CheckpointReader
+from ckptmgr.bundle.layout import NamedTensor
+from ckptmgr.lifecycle import fill, tree, variables
+from ckptmgr.lifecycle.metadata import CheckpointMetadata
+from ckptmgr.lifecycle.saver import Saver
+
+Names = Mapping[str, str | None] | fill.Rename | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A state as it goes to disk."""
+
+    #: The tensors of each shard.
+    shards: list[list[NamedTensor]]
+    skeleton: tree.Skeleton | None
+
+    def detached(self) -> Snapshot:
+        """A copy that later changes of the state do not reach."""
+        return Snapshot(
+            [
+                [NamedTensor(t.name, t.array.copy(), t.partition) for t in shard]
+                for shard in self.shards
+            ],
+            self.skeleton,
+        )
+
+
+class Subject(Protocol):
+    def snapshot(self) -> Snapshot: ...
+
+    def restore(
+        self, reader: CheckpointReader, metadata: CheckpointMetadata | None, names: Names
+    ) -> Any:
+        """The restored state: the target itself wherever it can be changed in place."""
+
+
+@dataclass(frozen=True, slots=True)
+class TreeSubject:
+    """Nested dicts, lists and tuples of arrays and numbers, and objects with a state_dict."""
+
+    state: Any
+
+    def snapshot(self) -> Snapshot:
+        flat = tree.flatten(self.state)
+        tensors = [NamedTensor(name, array) for name, array in flat.arrays.items()]
+        return Snapshot([tensors], flat.skeleton)
+
+    def restore(
+        self, reader: CheckpointReader, metadata: CheckpointMetadata | None, names: Names
+    ) -> Any:
+        stored = variables.stored_tensors(reader, metadata.skeleton if metadata else None)
+        plan = fill.plan(self.state, stored, fill.as_rename(names))
+        values = {source: _array(reader, source) for source in set(plan.sources.values())}
+        return plan.apply(values)
+
+
+@dataclass(frozen=True, slots=True)
+class SaverSubject:
+    """The variables of a Saver."""
+
+    saver: Saver
+
+    def snapshot(self) -> Snapshot:
+        return Snapshot(self.saver.named_tensors(), None)
+
+    def restore(
+        self, reader: CheckpointReader, metadata: CheckpointMetadata | None, names: Names
+    ) -> Any:
+        if names is not None:
+            raise errors.InvalidArgument(
+                "names= does not go with a Saver, whose var_list says which tensor goes where"
+            )
+        return self.saver.restore_from(reader)
+
+
+@dataclass(frozen=True, slots=True)
+class NoSubject:
+    """No target: the state is rebuilt as it was recorded."""
+
+    def snapshot(self) -> Snapshot:
+        raise errors.InvalidArgument(
+            "nothing to save: give the state to the manager, CheckpointManager(state, directory), "
+            "or to each save, manager.save(step, state)"
+        )
+
+    def restore(
+        self, reader: CheckpointReader, metadata: CheckpointMetadata | None, names: Names
+    ) -> Any:
+        if names is not None:
+            raise errors.InvalidArgument("names= needs a state to restore into")
+        if metadata is None or metadata.skeleton is None:
+            stored = variables.stored_tensors(reader).tensors
+            return {name: _array(reader, name) for name in stored}
+        wanted = tree.leaf_names(metadata.skeleton)
+        try:
+            values = {name: _array(reader, name) for name in wanted}
+            return tree.unflatten(metadata.skeleton, values)
+        except errors.CorruptCheckpoint as error:
+            raise error.located(path=naming.index_file(reader.prefix)) from None
+
+
+def subject_of(state: Any) -> Subject:
+    if state is None:
+        return NoSubject()
+    if isinstance(state, Saver):
+        return SaverSubject(state)
+    return TreeSubject(state)
+
+
+def _array(reader: CheckpointReader, name: str) -> np.ndarray[Any, Any]:
+    value = reader.get_tensor(name)
+    if isinstance(value, np.ndarray):
+        return value
+    return np.asarray(value, object if isinstance(value, bytes) else None)
+

@@ -1,0 +1,266 @@
+"""A nested state as named leaves, and back.
+
+The name of a leaf is its path joined by `/`: `{"layer1": {"w": w}}` is saved as `layer1/w`, and so
+is the flat `{"layer1/w": w}` that TensorFlow's users write. What the names cannot tell (a list from
+a tuple, an int key from a str key, a Python float from an array) is the *skeleton*: plain JSON,
+kept beside the tensors, so that a state can be rebuilt without a target.
+
+    leaf        its kind, a string (`leaves.py`)
+    container   {"dict": [[key, child], ...]}  {"list": [child, ...]}  {"tuple": [child, ...]}
+                {"fields": [[name, child], ...]}    a dataclass or a namedtuple
+                {"object": child}                   what its state_dict() returned
+                {"random": child}                   the state of a NumPy random generator
+
+Source for the reserved names: tensorflow/python/trackable/base.py.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ckptmgr import errors
+from ckptmgr.lifecycle import leaves
+from ckptmgr.lifecycle.metadata import METADATA_NAME
+
+RESERVED_NAMES = frozenset({METADATA_NAME, "_CHECKPOINTABLE_OBJECT_GRAPH"})
+
+#: The name of a state that is a single leaf.
+ROOT_NAME = "state"
+
+# A state nested deeper than this is a cycle; Python's own limit on recursion is 1000 frames.
+_DEPTH_LIMIT = 200
+
+Skeleton = Any  # JSON: str, or a dict with one entry
+
+
+@dataclass(frozen=True, slots=True)
+class FlatState:
+    """A state taken apart."""
+
+    #: Name to array, in the order of the state.
+    arrays: dict[str, np.ndarray[Any, Any]]
+    skeleton: Skeleton
+
+
+def flatten(state: Any) -> FlatState:
+    """Take a state apart.
+
+    Raises:
+        UnsupportedLeaf: A leaf that cannot be saved; names it.
+        DuplicateName: Two leaves with the same name.
+        InvalidName: A name that TensorFlow could not read back.
+    """
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    skeleton = _flatten(state, (), arrays)
+    return FlatState(arrays, skeleton)
+
+
+def unflatten(
+    skeleton: Skeleton, values: Mapping[str, np.ndarray[Any, Any]], path: tuple[str, ...] = ()
+) -> Any:
+    """Rebuild the state below `path`; a dataclass or namedtuple comes back as a dict.
+
+    Raises:
+        TensorNotFound: A leaf of the skeleton is not among the values.
+        MalformedMetadata: The skeleton is not one that `flatten` returns.
+    """
+    return _unflatten(skeleton, path, values)
+
+
+def leaf_names(skeleton: Skeleton, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """The names of the tensors that a skeleton standing at `path` needs, in order."""
+    yield from (name_of(at) for at, kind in _walk(skeleton, path) if kind != leaves.NONE)
+
+
+def subtree(skeleton: Skeleton, path: Sequence[str]) -> Skeleton | None:
+    """The part of a skeleton below `path`; None where it has no such part."""
+    for part in path:
+        found = [child for key, child in _children(skeleton) if key == part]
+        if not found:
+            return None
+        skeleton = found[0]
+    return skeleton
+
+
+def name_of(path: Sequence[str]) -> str:
+    return "/".join(path) if path else ROOT_NAME
+
+
+def validate_name(name: str) -> None:
+    """Raise InvalidName for a tensor name that TensorFlow could not read back."""
+    if not isinstance(name, str):
+        raise errors.InvalidName(f"a tensor name must be a str, found {name!r}")
+    if not name:
+        raise errors.InvalidName("a tensor name must not be empty: the header has the empty key")
+    if name in RESERVED_NAMES:
+        raise errors.InvalidName(f"the tensor name {name!r} is reserved")
+    if name.startswith("\0"):
+        raise errors.InvalidName(
+            f"the tensor name {name!r} begins with NUL, as only the keys of slices may"
+        )
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        raise errors.InvalidName(f"the tensor name {name!r} is not valid Unicode") from None
+
+
+def is_random_generator(value: object) -> bool:
+    return isinstance(
+        value, np.random.Generator | np.random.RandomState | np.random.BitGenerator
+    )
+
+
+def is_stateful(value: object) -> bool:
+    """Whether it speaks PyTorch's protocol; a class that has both methods is not an instance."""
+    return (
+        not isinstance(value, type)
+        and callable(getattr(value, "state_dict", None))
+        and callable(getattr(value, "load_state_dict", None))
+    )
+
+
+def fields_of(value: Any) -> list[str] | None:
+    """The field names of a dataclass instance or a namedtuple, None for anything else."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return [field.name for field in dataclasses.fields(value)]
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return list(value._fields)
+    return None
+
+
+def random_state(generator: Any) -> Any:
+    """The state of a NumPy random generator, as nested dicts of numbers and arrays."""
+    if isinstance(generator, np.random.RandomState):
+        return generator.get_state(legacy=False)
+    if isinstance(generator, np.random.Generator):
+        generator = generator.bit_generator
+    return generator.state
+
+
+def set_random_state(generator: Any, state: Any) -> None:
+    if isinstance(generator, np.random.RandomState):
+        generator.set_state(state)
+    elif isinstance(generator, np.random.Generator):
+        generator.bit_generator.state = state
+    else:
+        generator.state = state
+
+
+# --------------------------------------------------------------------------- flatten
+
+
+def _flatten(node: Any, path: tuple[str, ...], arrays: dict[str, np.ndarray[Any, Any]]) -> Skeleton:
+    if len(path) > _DEPTH_LIMIT:
+        raise errors.UnsupportedLeaf(
+            f"the state is nested deeper than {_DEPTH_LIMIT} levels, at {name_of(path[:6])!r}...: "
+            f"does it contain itself?"
+        )
+    if isinstance(node, np.ndarray):
+        return _flatten_leaf(node, path, arrays)
+    if is_stateful(node):
+        return {"object": _flatten(node.state_dict(), path, arrays)}
+    if is_random_generator(node):
+        return {"random": _flatten(random_state(node), path, arrays)}
+    if isinstance(node, Mapping):
+        return {
+            "dict": [
+                [_json_key(key, path), _flatten(child, (*path, str(key)), arrays)]
+                for key, child in node.items()
+            ]
+        }
+    if (names := fields_of(node)) is not None:
+        return {
+            "fields": [[n, _flatten(getattr(node, n), (*path, n), arrays)] for n in names]
+        }
+    if isinstance(node, list | tuple):
+        kind = "list" if isinstance(node, list) else "tuple"
+        return {kind: [_flatten(c, (*path, str(i)), arrays) for i, c in enumerate(node)]}
+    return _flatten_leaf(node, path, arrays)
+
+
+def _flatten_leaf(value: Any, path: tuple[str, ...], arrays: dict[str, np.ndarray[Any, Any]]) -> str:
+    name = name_of(path)
+    validate_name(name)
+    kind, array = leaves.encode_leaf(value, name)
+    if array is not None:
+        if name in arrays:
+            raise errors.DuplicateName(f"two leaves of the state have the name {name!r}")
+        arrays[name] = array
+    return kind
+
+
+def _json_key(key: Any, path: tuple[str, ...]) -> str | int:
+    if isinstance(key, str):
+        return key
+    if isinstance(key, int | np.integer) and not isinstance(key, bool):
+        return int(key)
+    raise errors.UnsupportedLeaf(
+        f"a dict key must be a str or an int, found {key!r} in {name_of(path)!r}"
+    )
+
+
+# --------------------------------------------------------------------------- unflatten
+
+
+def _unflatten(skeleton: Skeleton, path: tuple[str, ...], values: Mapping[str, np.ndarray[Any, Any]]) -> Any:
+    if isinstance(skeleton, str):
+        if skeleton == leaves.NONE:
+            return None
+        name = name_of(path)
+        if name not in values:
+            raise errors.TensorNotFound(f"the checkpoint has no tensor {name!r}")
+        return leaves.decode_leaf(skeleton, values[name])
+    kind, content = _container(skeleton, path)
+    if kind in {"object", "random"}:
+        return _unflatten(content, path, values)
+    if kind in {"dict", "fields"}:
+        return {key: _unflatten(child, (*path, str(key)), values) for key, child in content}
+    children = [_unflatten(child, (*path, str(i)), values) for i, child in enumerate(content)]
+    return children if kind == "list" else tuple(children)
+
+
+def _walk(skeleton: Skeleton, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    if isinstance(skeleton, str):
+        yield path, skeleton
+        return
+    kind, content = _container(skeleton, path)
+    if kind in {"object", "random"}:
+        yield from _walk(content, path)
+    else:
+        for key, child in _children(skeleton):
+            yield from _walk(child, (*path, key))
+
+
+def _children(skeleton: Skeleton) -> list[tuple[str, Skeleton]]:
+    if isinstance(skeleton, str):
+        return []
+    kind, content = _container(skeleton, ())
+    if kind in {"object", "random"}:
+        return _children(content)
+    if kind in {"dict", "fields"}:
+        return [(str(key), child) for key, child in content]
+    return [(str(i), child) for i, child in enumerate(content)]
+
+
+def _container(skeleton: Skeleton, path: tuple[str, ...]) -> tuple[str, Any]:
+    """The kind and content of a container, once it is sure to be one that `flatten` makes."""
+    if isinstance(skeleton, dict) and len(skeleton) == 1 and len(path) <= _DEPTH_LIMIT:
+        ((kind, content),) = skeleton.items()
+        if kind in {"object", "random"}:
+            return kind, content
+        if kind in {"list", "tuple"} and isinstance(content, list):
+            return kind, content
+        if kind in {"dict", "fields"} and isinstance(content, list) and all(map(_is_pair, content)):
+            return kind, content
+    raise errors.MalformedMetadata(
+        f"the recorded structure is not one, at {name_of(path)!r}", found=f"{skeleton!r:.60}"
+    )
+
+
+def _is_pair(item: Any) -> bool:
+    return isinstance(item, list) and len(item) == 2 and isinstance(item[0], str | int)

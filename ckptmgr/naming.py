@@ -1,0 +1,235 @@
+"""The only place where a file name is built or parsed.
+
+A checkpoint `run/model.ckpt-100` is a *prefix*, never a file of that name:
+
+    run/model.ckpt-100.index                  makes the checkpoint exist
+    run/model.ckpt-100.data-00000-of-00001    tensor bytes, one file per shard
+    run/model.ckpt-100.meta                   the graph, where there is one
+    run/checkpoint                            the checkpoint state: names the newest
+
+Our own additions stand in one hidden directory, so that a listing shows what TensorFlow's would:
+
+    run/.ckptmgr/lock                         taken for each change of the directory
+    run/.ckptmgr/writers/<token>              locked while that writer lives
+    run/.ckptmgr/holds/<base>.<token>         locked while a reader holds that checkpoint
+    run/.ckptmgr/pins/<base>                  exists while that checkpoint is pinned
+    run/.ckptmgr/deleting/<base>              given up; whoever saves next finishes its deletion
+    run/.ckptmgr/retention.json               the policy last used here, for `ckptmgr ls`
+    run/.ckptmgr/finished                     exists when training said that it is done
+
+A file being written is called `<final name>.tmp-<token>`; the token leads to its owner's lock.
+
+Source: tensorflow/core/util/tensor_bundle/naming.cc,
+tensorflow/python/checkpoint/checkpoint_management.py.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+
+from ckptmgr import errors
+
+STATE_FILENAME = "checkpoint"
+INTERNAL_DIRECTORY = ".ckptmgr"
+
+_INDEX_SUFFIX = ".index"
+_META_SUFFIX = "meta"
+_TEMPORARY_MARK = ".tmp-"
+_TOKEN = re.compile(r"[0-9a-f]{32}")
+_SHARD = re.compile(r"\.data-(\d{5,})-of-(\d{5,})\Z")
+_STEP = re.compile(r"-(\d+)\Z")
+# TensorFlow takes these out of a sharded V1 pattern before it names the meta graph.
+_V1_SHARD = re.compile(r"-[\d?]+-of-\d+\Z")
+# TensorFlow looks checkpoints up with a glob on the prefix: these would match something else.
+_GLOB_CHARACTERS = frozenset("[]*?\\")
+
+
+# --------------------------------------------------------------------------- a checkpoint's files
+
+
+def checkpoint_prefix(save_path: str, step: int | None, *, pad_step_number: bool = False) -> str:
+    """`run/model.ckpt` and 100 -> `run/model.ckpt-100`, or `-00000100` when padded."""
+    if step is None:
+        return save_path
+    return f"{save_path}-{step:08d}" if pad_step_number else f"{save_path}-{step:d}"
+
+
+def parse_step(prefix: str) -> int | None:
+    """The global step at the end of a prefix, or None."""
+    match = _STEP.search(prefix)
+    return int(match.group(1)) if match else None
+
+
+def index_file(prefix: str) -> str:
+    return prefix + _INDEX_SUFFIX
+
+
+def data_shard(prefix: str, shard_id: int, num_shards: int) -> str:
+    return f"{prefix}.data-{shard_id:05d}-of-{num_shards:05d}"
+
+
+def meta_graph_file(prefix: str, suffix: str = _META_SUFFIX) -> str:
+    """The MetaGraph beside a checkpoint; a sharded V1 pattern has one, under its stem."""
+    return f"{_V1_SHARD.sub('', prefix)}.{suffix}"
+
+
+def v1_shard(prefix: str, shard_id: int, num_shards: int) -> str:
+    return f"{prefix}-{shard_id:05d}-of-{num_shards:05d}"
+
+
+def v1_shard_pattern(prefix: str, num_shards: int) -> str:
+    """What TensorFlow returns, and records, for a sharded V1 checkpoint."""
+    return f"{prefix}-?????-of-{num_shards:05d}"
+
+
+def v1_shard_files(pattern: str) -> list[str] | None:
+    """The files that `run/model-?????-of-00002` stands for, or None for any other path."""
+    match = re.search(r"-\?{5}-of-(\d{5,9})\Z", pattern)
+    if match is None:
+        return None
+    num_shards = int(match.group(1))
+    return [v1_shard(pattern[: match.start()], shard, num_shards) for shard in range(num_shards)]
+
+
+def prefix_of_index(filename: str) -> str | None:
+    """`model.ckpt-100.index` -> `model.ckpt-100`; None for any other file."""
+    return filename[: -len(_INDEX_SUFFIX)] if filename.endswith(_INDEX_SUFFIX) else None
+
+
+def shards_of(base: str, filenames: list[str]) -> dict[str, tuple[int, int]]:
+    """The data shards of checkpoint `base` among a directory's names, as (shard_id, num_shards)."""
+    found = {}
+    for filename in filenames:
+        if filename.startswith(base) and (match := _SHARD.fullmatch(filename, len(base))):
+            found[filename] = (int(match.group(1)), int(match.group(2)))
+    return found
+
+
+def is_checkpoint_of(base: str, checkpoint_name: str) -> bool:
+    """Whether `model.ckpt-100` is a step of the checkpoints called `model.ckpt`."""
+    match = _STEP.search(base)
+    return match is not None and base[: match.start()] == checkpoint_name
+
+
+# --------------------------------------------------------------------------- paths
+
+
+def directory_of(path: str) -> str:
+    """The directory part, `.` for a bare name."""
+    return os.path.dirname(path) or "."
+
+
+def in_directory_of(path: str, filename: str) -> str:
+    """`filename` beside `path`; a bare path keeps it bare."""
+    return os.path.join(os.path.dirname(path), filename)
+
+
+def base_of(prefix: str) -> str:
+    return os.path.basename(prefix)
+
+
+def state_file(directory: str, latest_filename: str | None = None) -> str:
+    return os.path.join(directory, latest_filename or STATE_FILENAME)
+
+
+def validate_prefix(prefix: str) -> None:
+    """Raise InvalidName for a prefix that TensorFlow could write but never find again."""
+    if not os.path.basename(prefix):
+        raise errors.InvalidName(f"a checkpoint prefix must end in a file name, found {prefix!r}")
+    bad = sorted(_GLOB_CHARACTERS.intersection(prefix))
+    if bad:
+        raise errors.InvalidName(
+            f"checkpoint prefix {prefix!r} contains {' '.join(bad)}: TensorFlow looks prefixes up "
+            f"as glob patterns and could not find this one; use a path without [ ] * ? \\"
+        )
+    if "\0" in prefix:
+        raise errors.InvalidName(f"checkpoint prefix {prefix!r} contains a NUL character")
+
+
+def validate_filename(name: str, what: str) -> None:
+    """Raise InvalidName unless `name` is one path component that TensorFlow can find again."""
+    if not name or os.path.basename(name) != name or name in {".", ".."}:
+        raise errors.InvalidName(f"{what} must be a file name without directories, found {name!r}")
+    validate_prefix(name)
+
+
+# --------------------------------------------------------------------------- temporaries
+
+
+def new_token() -> str:
+    """A name for one writer, unique on all machines that share the directory."""
+    return uuid.uuid4().hex
+
+
+def temporary(path: str, token: str) -> str:
+    return f"{path}{_TEMPORARY_MARK}{token}"
+
+
+def owner_of_temporary(filename: str) -> str | None:
+    """The token of the writer whose unfinished file this is; None for any other file."""
+    _, mark, token = filename.rpartition(_TEMPORARY_MARK)
+    return token if mark and _TOKEN.fullmatch(token) else None
+
+
+def without_temporary_mark(filename: str) -> str:
+    """The name that an unfinished file was to get."""
+    return filename.rpartition(_TEMPORARY_MARK)[0]
+
+
+# --------------------------------------------------------------------------- our own directory
+
+
+def internal_directory(directory: str) -> str:
+    return os.path.join(directory, INTERNAL_DIRECTORY)
+
+
+def lock_file(directory: str) -> str:
+    return os.path.join(directory, INTERNAL_DIRECTORY, "lock")
+
+
+def writers_directory(directory: str) -> str:
+    return os.path.join(directory, INTERNAL_DIRECTORY, "writers")
+
+
+def writer_file(directory: str, token: str) -> str:
+    return os.path.join(writers_directory(directory), token)
+
+
+def holds_directory(directory: str) -> str:
+    return os.path.join(directory, INTERNAL_DIRECTORY, "holds")
+
+
+def hold_file(directory: str, base: str, token: str) -> str:
+    return os.path.join(holds_directory(directory), f"{base}.{token}")
+
+
+def parse_hold(filename: str) -> tuple[str, str] | None:
+    """`model.ckpt-100.<token>` -> (`model.ckpt-100`, token)."""
+    base, dot, token = filename.rpartition(".")
+    return (base, token) if dot and base and _TOKEN.fullmatch(token) else None
+
+
+def pins_directory(directory: str) -> str:
+    return os.path.join(directory, INTERNAL_DIRECTORY, "pins")
+
+
+def pin_file(directory: str, base: str) -> str:
+    return os.path.join(pins_directory(directory), base)
+
+
+def deleting_directory(directory: str) -> str:
+    return os.path.join(directory, INTERNAL_DIRECTORY, "deleting")
+
+
+def deleting_file(directory: str, base: str) -> str:
+    return os.path.join(deleting_directory(directory), base)
+
+
+def retention_file(directory: str) -> str:
+    return os.path.join(directory, INTERNAL_DIRECTORY, "retention.json")
+
+
+def finished_file(directory: str) -> str:
+    return os.path.join(directory, INTERNAL_DIRECTORY, "finished")
