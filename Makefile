@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PROTOC_PYTHON := .venv-protoc/bin/python
 # The protobuf compiler's wheels end at Python 3.12.
 PROTOC_BASE = $(shell for python in $(PYTHON) python3.12 python3.11 python3.10; do \
-	$$python -c 'import sys; sys.exit(sys.version_info >= (3, 13))' 2>/dev/null \
+	$$python -c 'import ensurepip, sys; sys.exit(sys.version_info >= (3, 13))' 2>/dev/null \
 	&& echo $$python && break; done)
 SCRIPTS := scripts
 
@@ -73,4 +73,4 @@ $(VENV)/bin/python:
 
 clean:
 	rm -rf $(VENV) .venv-* build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	find ckptmgr scripts tests examples -name __pycache__ -prune -exec rm -rf {} +
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -25,7 +25,7 @@ def supported_versions(project: dict[str, Any]) -> list[str]:
 
 def runs(version: str) -> bool:
     """Whether the interpreter works: a version manager's stand-in may exist and only complain."""
-    source = f"import sys; assert '%d.%d' % sys.version_info[:2] == '{version}'"
+    source = f"import ensurepip, sys; assert '%d.%d' % sys.version_info[:2] == '{version}'"
     try:
         done = subprocess.run([f"python{version}", "-c", source], capture_output=True, check=False)
     except FileNotFoundError:
@@ -62,7 +62,9 @@ def main() -> int:
         if runs(version):
             outcomes[environment] = "passed" if passes(version, environment, pinned) else "FAILED"
         else:
-            outcomes[environment] = f"NOT RUN: python{version} is not on this machine"
+            outcomes[environment] = (
+                f"NOT RUN: python{version} is not on this machine, or cannot make a venv"
+            )
     for environment, outcome in outcomes.items():
         print(f"{environment:<13} {outcome}")
     return 0 if "passed" in outcomes.values() and "FAILED" not in outcomes.values() else 1

@@ -47,23 +47,34 @@ def load_expected(golden: Path) -> Callable[[str | Path], Expected]:
     """
 
     def load(directory: str | Path) -> Expected:
-        with np.load(golden / directory / "expected.npz", allow_pickle=True) as stored:
+        with np.load(golden / directory / "expected.npz") as stored:
             return _decode_expected(stored)
 
     return load
 
 
 def _decode_expected(stored: Mapping[str, np.ndarray[Any, Any]]) -> Expected:
-    """Undo golden/make.py's encoding of dtypes that NumPy cannot store."""
+    """Undo golden/make.py's encoding of what NumPy cannot store."""
     expected = {}
     for key in stored:
         name, _, suffix = key.partition("::")
         if suffix == "raw":
             dtype = np.dtype(getattr(ml_dtypes, str(stored[f"{name}::dtype"])))
             expected[name] = np.ascontiguousarray(stored[key]).view(dtype)[..., 0]
-        elif suffix != "dtype":
+        elif suffix == "lengths":
+            expected[name] = _split(stored[key], stored[f"{name}::bytes"].tobytes())
+        elif suffix not in ("dtype", "bytes"):
             expected[key] = stored[key]
     return expected
+
+
+def _split(lengths: np.ndarray[Any, Any], data: bytes) -> np.ndarray[Any, Any]:
+    strings = np.empty(lengths.shape, object)
+    end = 0
+    for index in np.ndindex(lengths.shape):
+        start, end = end, end + int(lengths[index])
+        strings[index] = data[start:end]
+    return strings
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,6 +1,8 @@
 """The index of a bundle: a sorted table of one header and an entry per tensor and stored slice.
 
-    ""          header        b"w"  entry of tensor w        b"\\0..."  entry of one stored slice
+    the empty key          the header
+    a tensor's name        its entry
+    NUL, name and slice    the entry of one stored slice, in the code of `tensor_slice`
 
 Source: docs/formats/tensor-bundle.md; tensorflow/core/util/tensor_bundle/tensor_bundle.cc.
 """
@@ -18,7 +20,7 @@ from ckptmgr.formats.bundle_entry import (
     decode_entry,
     decode_header,
 )
-from ckptmgr.formats.tensor_slice import TensorSlice, encode_slice_key
+from ckptmgr.formats.tensor_slice import TensorSlice, decode_slice_key, encode_slice_key
 from ckptmgr.storage.protocol import ReadableFile
 
 #: The key of a stored slice begins with this (an ordered-code 0); a tensor's name never does.
@@ -70,7 +72,7 @@ class BundleIndex:
         """What has bytes in a shard, whole tensors and slices, by key in the order of the keys."""
         for key, value in self._table.entries().items():
             if key != HEADER_KEY:
-                entry = self._decode(value, key.decode("utf-8", "backslashreplace"))
+                entry = self._decode(value, tensor_of_key(key))
                 if not entry.slices:
                     yield key, entry
 
@@ -111,3 +113,13 @@ class BundleIndex:
                 expected="text",
                 found=repr(key[:200]),
             ) from None
+
+
+def tensor_of_key(key: bytes) -> str:
+    """The name of the tensor that an entry belongs to, as far as the key tells."""
+    if key.startswith(_SLICE_KEY_MARK):
+        try:
+            return decode_slice_key(key)[0]
+        except errors.CorruptCheckpoint:
+            pass
+    return key.decode("utf-8", "backslashreplace")

@@ -12,18 +12,18 @@ Source: docs/formats/tensor-bundle.md; tensorflow/core/util/tensor_bundle/tensor
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
-
-import numpy as np
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from ckptmgr import errors
+from ckptmgr.bundle import slices
+from ckptmgr.bundle.arrays import Array, stored_bytes
+from ckptmgr.bundle.index import SLICE_KEY_MARK
 from ckptmgr.formats import dtypes, string_tensor
 from ckptmgr.formats.bundle_entry import BundleEntry
 from ckptmgr.formats.dtypes import DataType
-from ckptmgr.formats.tensor_slice import Extent, TensorSlice, encode_slice_key
+from ckptmgr.formats.tensor_slice import Extent, TensorSlice, encode_slice_key, resolve_slice
 
 #: One cache line: what SIMD loads and zero-copy users (NumPy, JAX on CPU) want of an array.
 DEFAULT_ALIGNMENT_BYTES = 64
@@ -43,29 +43,28 @@ class NamedTensor:
     """A tensor to be written, or one part of a partitioned one."""
 
     name: str
-    array: np.ndarray[Any, Any]
+    array: Array
     partition: Partition | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """One run of bytes in a shard, and the entry that will describe it."""
+class Placement(NamedTuple):
+    """One run of bytes in a shard, and what its entry will say of it."""
 
     key: bytes
-    #: Its checksum is not known before the bytes are written.
-    entry: BundleEntry
+    dtype: DataType
+    shape: tuple[int, ...]
+    offset: int
+    size_bytes: int
     #: The array whose bytes these are, or the encoded strings.
-    source: np.ndarray[Any, Any] | bytes
+    source: Array | bytes
+    #: Masked; only of strings, where it is not that of the bytes.
+    crc32c: int | None
 
     def payload(self) -> memoryview:
         """The bytes to write: C order, little-endian, without a copy where the array is that."""
         if isinstance(self.source, bytes):
             return memoryview(self.source)
-        array = self.source
-        little = array.dtype.newbyteorder("<") if array.dtype.byteorder in "<>=" else array.dtype
-        # ml_dtypes arrays have no buffer interface of their own; their bytes have.
-        flat = np.ascontiguousarray(array, dtype=little).reshape(-1)
-        return memoryview(flat.view(np.uint8))
+        return stored_bytes(self.source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,107 +90,142 @@ def plan_bundle(
     """Lay out the tensors of each shard.
 
     Raises:
-        DuplicateName, UnsupportedDtype, InvalidArgument: Naming the tensor.
+        InvalidName, DuplicateName, UnsupportedDtype, InvalidArgument: Naming the tensor.
     """
-    seen: set[bytes] = set()
-    slices: dict[str, list[NamedTensor]] = {}
+    if not shards or alignment_bytes < 1:
+        raise errors.InvalidArgument(
+            f"a bundle has at least one shard and an alignment of at least 1 byte, "
+            f"found {len(shards)} shards and {alignment_bytes} bytes"
+        )
+    keys: set[bytes] = set()
+    partitioned: dict[str, list[NamedTensor]] = {}
     layouts = []
-    for shard_id, tensors in enumerate(shards):
+    for tensors in shards:
         placements = []
-        offset = 0
-        for tensor in sorted(tensors, key=lambda tensor: tensor.name):
-            key = _key_of(tensor, slices)
-            if key in seen:
-                raise errors.DuplicateName(f"two tensors have the name {tensor.name!r}")
-            seen.add(key)
-            offset = -(-offset // alignment_bytes) * alignment_bytes
-            placement = _place(tensor, key, shard_id, offset)
+        end = 0
+        for tensor in in_order(tensors):
+            part = stored_slice(tensor)
+            if part is None:
+                key = encode_name(tensor.name)
+            else:
+                key = encode_slice_key(tensor.name, part)
+                partitioned.setdefault(tensor.name, []).append(tensor)
+            _add_key(keys, key, tensor.name)
+            placement = _place(tensor, key, -(-end // alignment_bytes) * alignment_bytes)
             placements.append(placement)
-            offset += placement.entry.size_bytes
-        layouts.append(ShardLayout(tuple(placements), offset))
-    partitioned = tuple(_full_entry(name, parts) for name, parts in sorted(slices.items()))
-    for key, _ in partitioned:
-        if key in seen:
-            raise errors.DuplicateName(f"two tensors have the name {key.decode()!r}")
-    return BundleLayout(tuple(layouts), partitioned)
+            end = placement.offset + placement.size_bytes
+        layouts.append(ShardLayout(tuple(placements), end))
+    entries = []
+    for name, parts in sorted(partitioned.items()):
+        key = encode_name(name)
+        _add_key(keys, key, name)
+        dtype, shape, stored = describe_partition(name, parts)
+        entries.append((key, BundleEntry(dtype, shape, slices=stored)))
+    return BundleLayout(tuple(layouts), tuple(entries))
 
 
-def _key_of(tensor: NamedTensor, slices: dict[str, list[NamedTensor]]) -> bytes:
+def in_order(tensors: Iterable[NamedTensor]) -> list[NamedTensor]:
+    """By name, the parts of one tensor by where they begin; how they came makes no difference."""
+    return sorted(tensors, key=_order)
+
+
+def encode_name(name: str) -> bytes:
+    """The key of a tensor.
+
+    Raises:
+        InvalidName: It could not be told from the other keys of an index, or is not text.
+    """
+    if not name or name.startswith(SLICE_KEY_MARK):
+        raise errors.InvalidName(
+            f"a tensor name must not be empty nor begin with a NUL character, found {name!r}"
+        )
+    try:
+        return name.encode("utf-8")
+    except UnicodeEncodeError:
+        raise errors.InvalidName(f"tensor name {name!r} cannot be encoded as UTF-8") from None
+
+
+def stored_slice(tensor: NamedTensor) -> TensorSlice | None:
+    """The slice under which a tensor is stored, None for one that is stored whole.
+
+    Raises:
+        InvalidArgument: The part does not lie in its tensor.
+    """
     part = tensor.partition
-    # A single slice that covers everything is a plain entry, as TensorFlow writes it.
-    if part is None or part.full_shape == tensor.array.shape:
-        return tensor.name.encode("utf-8")
-    slices.setdefault(tensor.name, []).append(tensor)
-    return encode_slice_key(tensor.name, _slice_of(tensor, part))
-
-
-def _slice_of(tensor: NamedTensor, part: Partition) -> TensorSlice:
+    if part is None:
+        return None
     shape = tensor.array.shape
-    bounds = zip(part.starts, shape, part.full_shape, strict=False)
-    if (
-        not len(shape) == len(part.starts) == len(part.full_shape)
-        or 0 in shape
-        or any(start < 0 or start + length > full for start, length, full in bounds)
-    ):
+    # A single slice that covers everything is a plain entry, as TensorFlow writes it.
+    if part.full_shape == shape and not any(part.starts):
+        return None
+    try:
+        extents = [Extent(*bounds) for bounds in zip(part.starts, shape, strict=True)]
+        stored = TensorSlice(tuple(extents))
+        resolve_slice(stored, part.full_shape)
+    except ValueError:
         raise errors.InvalidArgument(
             f"tensor {tensor.name!r}: a slice of shape {shape} at {part.starts} does not lie in a "
             f"tensor of shape {part.full_shape}"
-        )
-    return TensorSlice(
-        tuple(Extent(start, length) for start, length in zip(part.starts, shape, strict=True))
-    )
+        ) from None
+    return stored
 
 
-def _full_entry(name: str, parts: list[NamedTensor]) -> tuple[bytes, BundleEntry]:
-    first = parts[0]
-    assert first.partition is not None
-    dtype = dtypes.from_numpy(first.array.dtype)
+def describe_partition(
+    name: str, parts: Sequence[NamedTensor]
+) -> tuple[DataType, tuple[int, ...], tuple[TensorSlice, ...]]:
+    """What holds for all parts of one tensor: its dtype, its full shape, its slices.
+
+    The parts need not be all there are: others may be in another file.
+
+    Raises:
+        InvalidArgument, UnsupportedDtype: They contradict each other, or could not be read back.
+    """
+    dtype = dtype_of(parts[0])
     if dtype not in dtypes.REASSEMBLABLE:
         raise errors.UnsupportedDtype(
             f"tensor {name!r}: TensorFlow cannot put slices of dtype {dtypes.name(dtype)} together "
             f"again; save it whole"
         )
-    for part in parts:
-        assert part.partition is not None
-        if part.partition.full_shape != first.partition.full_shape:
-            raise errors.InvalidArgument(
-                f"tensor {name!r}: its slices disagree on the full shape, "
-                f"{first.partition.full_shape} and {part.partition.full_shape}"
-            )
-        if dtypes.from_numpy(part.array.dtype) != dtype:
-            raise errors.InvalidArgument(f"tensor {name!r}: its slices differ in dtype")
-    entry = BundleEntry(
-        dtype=dtype,
-        shape=first.partition.full_shape,
-        shard_id=0,
-        offset=0,
-        size_bytes=0,
-        crc32c=0,
-        slices=tuple(_slice_of(part, part.partition) for part in parts if part.partition),
-    )
-    return name.encode("utf-8"), entry
-
-
-def _place(tensor: NamedTensor, key: bytes, shard_id: int, offset: int) -> Placement:
-    array = tensor.array
+    full_shapes = [part.partition.full_shape for part in parts if part.partition]
+    if len(set(full_shapes)) > 1:
+        raise errors.InvalidArgument(
+            f"tensor {name!r}: its slices disagree on the full shape, "
+            f"{' and '.join(map(str, dict.fromkeys(full_shapes)))}"
+        )
+    found = {dtypes.name(dtype_of(part)) for part in parts}
+    if len(found) > 1:
+        raise errors.InvalidArgument(
+            f"tensor {name!r}: its slices differ in dtype, {' and '.join(sorted(found))}"
+        )
+    stored = tuple(part_slice for part in parts if (part_slice := stored_slice(part)))
     try:
-        dtype = dtypes.from_numpy(array.dtype)
+        slices.refuse_overlaps([resolve_slice(part, full_shapes[0]) for part in stored])
+    except errors.MalformedSlices as error:
+        raise errors.InvalidArgument(f"tensor {name!r}: {error}") from None
+    return dtype, full_shapes[0], stored
+
+
+def dtype_of(tensor: NamedTensor) -> DataType:
+    """The dtype that stores a tensor.
+
+    Raises:
+        UnsupportedDtype: Naming the tensor.
+    """
+    try:
+        return dtypes.from_numpy(tensor.array.dtype)
     except errors.UnsupportedDtype as error:
         raise errors.UnsupportedDtype(f"tensor {tensor.name!r}: {error}") from None
-    source: np.ndarray[Any, Any] | bytes = array
-    size_bytes, crc = array.nbytes, 0
-    if dtype == DataType.DT_STRING:
-        source, crc = string_tensor.encode_strings(_as_bytes_list(tensor))
-        size_bytes = len(source)
-    entry = BundleEntry(dtype, array.shape, shard_id, offset, size_bytes, crc, ())
-    return Placement(key, entry, source)
 
 
-def _as_bytes_list(tensor: NamedTensor) -> list[bytes]:
-    """The elements of a string tensor in C order; text is stored as UTF-8."""
+def encode_text(tensor: NamedTensor) -> list[bytes]:
+    """The elements of a string tensor in C order; text is stored as UTF-8.
+
+    Raises:
+        UnsupportedDtype, InvalidArgument: Naming the tensor.
+    """
     items = tensor.array.reshape(-1).tolist()
     try:
-        encoded = [item if isinstance(item, bytes) else item.encode("utf-8") for item in items]
+        return [item if isinstance(item, bytes) else item.encode("utf-8") for item in items]
     except AttributeError:
         odd = next(item for item in items if not isinstance(item, bytes | str))
         raise errors.UnsupportedDtype(
@@ -201,9 +235,21 @@ def _as_bytes_list(tensor: NamedTensor) -> list[bytes]:
         raise errors.InvalidArgument(
             f"tensor {tensor.name!r}: one of its strings is not valid Unicode"
         ) from None
-    return encoded
 
 
-def with_checksum(placement: Placement, masked_crc: int) -> tuple[bytes, BundleEntry]:
-    return placement.key, replace(placement.entry, crc32c=masked_crc)
+def _order(tensor: NamedTensor) -> tuple[str, tuple[int, ...]]:
+    return tensor.name, tensor.partition.starts if tensor.partition else ()
 
+
+def _add_key(keys: set[bytes], key: bytes, name: str) -> None:
+    if key in keys:
+        raise errors.DuplicateName(f"two tensors have the name {name!r}")
+    keys.add(key)
+
+
+def _place(tensor: NamedTensor, key: bytes, offset: int) -> Placement:
+    dtype, array = dtype_of(tensor), tensor.array
+    if dtype is not DataType.DT_STRING:
+        return Placement(key, dtype, array.shape, offset, array.nbytes, array, None)
+    encoded, crc32c = string_tensor.encode_strings(encode_text(tensor))
+    return Placement(key, dtype, array.shape, offset, len(encoded), encoded, crc32c)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ckptmgr import naming
+from ckptmgr import errors, naming
 from ckptmgr.bundle import layout
 from ckptmgr.bundle.layout import BundleLayout, NamedTensor, ShardLayout
 from ckptmgr.formats import table_writer
@@ -26,7 +26,6 @@ from ckptmgr.formats.bundle_entry import (
     encode_header,
 )
 from ckptmgr.formats.crc32c import crc32c, mask
-from ckptmgr.formats.dtypes import DataType
 from ckptmgr.storage.protocol import Storage, WritableFile
 
 # Large enough that a system call costs nothing beside its bytes, small enough that a chunk is
@@ -51,46 +50,62 @@ class StagedBundle:
     storage: Storage
     prefix: str
     options: WriteOptions
-    entries: list[tuple[bytes, BundleEntry]]
     num_data_files: int
     #: The shard count that the staged index speaks of.
     num_shards: int
-    size_bytes: int = 0
+    data_bytes: int
+    index_bytes: int = 0
+    #: All of the index but the header, by key.
+    _entries: list[tuple[bytes, bytes]] = field(default_factory=list)
     #: What there is to remove should the save not succeed.
-    temporaries: list[str] = field(default_factory=list)
+    _temporaries: list[str] = field(default_factory=list)
+    _renamed: list[str] = field(default_factory=list)
+
+    @property
+    def size_bytes(self) -> int:
+        return self.data_bytes + self.index_bytes
 
     def publish(self) -> None:
         """Make the bundle exist, replacing one of the same prefix atomically.
 
         Must be called with the directory's lock held.
         """
-        superseded = _standing_shards(self.storage, self.prefix)
-        if self.num_shards in superseded.values():
+        directory = naming.directory_of(self.prefix)
+        found = _find_shards(self.storage, self.prefix)
+        taken = _taken_counts(self.storage, self.prefix, found)
+        if self.num_shards in taken:
             # Another writer published this prefix since we staged; take a count that is free.
             self.storage.unlink(self._index_temporary())
-            self.temporaries.remove(self._index_temporary())
-            self.num_shards = _free_shard_count(self.num_data_files, superseded)
+            self.num_shards = _free_shard_count(self.num_data_files, taken)
             self._write_index()
-        directory = naming.directory_of(self.prefix)
         for shard_id in range(self.num_data_files):
             final = naming.data_shard(self.prefix, shard_id, self.num_shards)
-            self.temporaries.append(final)
+            self._renamed.append(final)
             self.storage.rename(self._data_temporary(shard_id), final)
         if self.options.durable:
             # The file system may keep the index's name and lose the data's: data first.
             self.storage.sync_dir(directory)
         self.storage.rename(self._index_temporary(), naming.index_file(self.prefix))
-        self.temporaries.clear()
+        superseded = {naming.in_directory_of(self.prefix, filename) for filename in found}
+        superseded.difference_update(self._renamed)
+        self._temporaries.clear()
+        self._renamed.clear()
         if self.options.durable:
-            # The checkpoint must outlive a power cut before anything names it or replaces it.
+            # The checkpoint must outlive a power cut before anything names it, and before the one
+            # that it replaces goes.
             self.storage.sync_dir(directory)
-        for filename in superseded:
-            self.storage.unlink(naming.in_directory_of(self.prefix, filename))
+        # What the storage refuses to remove, the next save of this prefix tries again.
+        remove_quietly(self.storage, sorted(superseded))
 
     def discard(self) -> None:
-        """Remove what was staged; what the storage refuses stays for the next writer's sweep."""
-        remove_quietly(self.storage, self.temporaries)
-        self.temporaries.clear()
+        """Remove what was staged; what the storage refuses stays for the next writer's sweep.
+
+        Does nothing once the bundle exists, even if `publish` was interrupted in that moment.
+        """
+        if not (self._renamed and is_gone(self.storage, self._index_temporary())):
+            remove_quietly(self.storage, [*self._temporaries, *self._renamed])
+        self._temporaries.clear()
+        self._renamed.clear()
 
     def _data_temporary(self, shard_id: int) -> str:
         # The shard's final name is not known before publish; the prefix and the id are.
@@ -101,22 +116,23 @@ class StagedBundle:
     def _index_temporary(self) -> str:
         return naming.temporary(naming.index_file(self.prefix), self.options.token)
 
-    def _write_index(self) -> None:
-        header = BundleHeader(num_shards=self.num_shards)
-        encoded = [(key, encode_entry(entry)) for key, entry in self.entries]
-        table = table_writer.encode_table([(HEADER_KEY, encode_header(header)), *encoded])
-        path = self._index_temporary()
-        self.temporaries.append(path)
-        write_file(self.storage, path, [table], durable=self.options.durable)
-        self.size_bytes += len(table)
-
     def _write_shards(self, plan: BundleLayout) -> None:
         for shard_id, shard in enumerate(plan.shards):
             path = self._data_temporary(shard_id)
-            self.temporaries.append(path)
-            self.entries += _write_shard(self.storage, path, shard, durable=self.options.durable)
-        self.entries += plan.partitioned
-        self.entries.sort(key=lambda item: item[0])
+            self._temporaries.append(path)
+            self._entries += _write_shard(
+                self.storage, path, shard, shard_id=shard_id, durable=self.options.durable
+            )
+        self._entries += [(key, encode_entry(entry)) for key, entry in plan.partitioned]
+        self._entries.sort()
+
+    def _write_index(self) -> None:
+        header = BundleHeader(num_shards=self.num_shards)
+        table = table_writer.encode_table([(HEADER_KEY, encode_header(header)), *self._entries])
+        path = self._index_temporary()
+        self._temporaries.append(path)
+        write_file(self.storage, path, table, durable=self.options.durable)
+        self.index_bytes = len(table)
 
 
 def stage(
@@ -129,27 +145,33 @@ def stage(
 
     Args:
         shards: The tensors of each data shard; an empty shard is legal.
+    Raises:
+        InvalidName, DuplicateName, UnsupportedDtype, InvalidArgument: Before anything is written.
     """
     plan = layout.plan_bundle(shards, alignment_bytes=options.alignment_bytes)
-    num_data_files = len(plan.shards)
-    num_shards = _free_shard_count(num_data_files, _standing_shards(storage, prefix))
+    taken = _taken_counts(storage, prefix, _find_shards(storage, prefix))
     staged = StagedBundle(
-        storage, prefix, options, [], num_data_files, num_shards, size_bytes=plan.data_bytes
+        storage,
+        prefix,
+        options,
+        num_data_files=len(plan.shards),
+        num_shards=_free_shard_count(len(plan.shards), taken),
+        data_bytes=plan.data_bytes,
     )
     try:
-        staged._write_shards(plan)
-        staged._write_index()
+        staged._write_shards(plan)  # noqa: SLF001 -- its constructor, in effect
+        staged._write_index()  # noqa: SLF001
     except BaseException:
         staged.discard()
         raise
     return staged
 
 
-def write_file(storage: Storage, path: str, buffers: list[bytes], *, durable: bool) -> None:
-    """Create a whole new file from `buffers`."""
+def write_file(storage: Storage, path: str, data: bytes, *, durable: bool) -> None:
+    """Create a whole new file."""
     file = storage.create(path)
     try:
-        file.write(buffers, 0)
+        file.write([data], 0)
         if durable:
             file.sync()  # a rename of unsynced content may survive the content
     finally:
@@ -157,22 +179,30 @@ def write_file(storage: Storage, path: str, buffers: list[bytes], *, durable: bo
 
 
 def remove_quietly(storage: Storage, paths: Iterable[str]) -> None:
-    """Unlink what is there; for clearing up after an error that is on its way to the caller."""
+    """Unlink what is there, and leave what cannot be."""
     for path in paths:
         try:
             storage.unlink(path)
-        except OSError:
+        except errors.StorageError:
             continue
 
 
+def is_gone(storage: Storage, path: str) -> bool:
+    """Whether a file that we wrote has left its name; also when the storage does not say."""
+    try:
+        return storage.stat(path) is None
+    except errors.StorageError:
+        return True
+
+
 def _write_shard(
-    storage: Storage, path: str, shard: ShardLayout, *, durable: bool
-) -> list[tuple[bytes, BundleEntry]]:
+    storage: Storage, path: str, shard: ShardLayout, *, shard_id: int, durable: bool
+) -> list[tuple[bytes, bytes]]:
     file = storage.create(path)
     try:
         if shard.size_bytes:
             file.preallocate(shard.size_bytes)
-        entries = _write_placements(file, shard)
+        entries = _write_placements(file, shard, shard_id)
         if durable:
             file.sync()  # before any name leads here
     finally:
@@ -180,48 +210,60 @@ def _write_shard(
     return entries
 
 
-def _write_placements(file: WritableFile, shard: ShardLayout) -> list[tuple[bytes, BundleEntry]]:
-    """Write a shard's tensors front to back, many small ones or a part of a big one per call."""
+def _write_placements(
+    file: WritableFile, shard: ShardLayout, shard_id: int
+) -> list[tuple[bytes, bytes]]:
+    """Write a shard's tensors front to back, many small ones or a part of a big one per call.
+
+    Returns:
+        The key and encoded entry of each.
+    """
     entries = []
     batch: list[bytes | memoryview] = []
     batch_start = position = 0
     for placement in shard.placements:
-        gap = placement.entry.offset - position
-        if gap:
-            batch.append(bytes(gap))
-        position = placement.entry.offset
+        if placement.offset > position:
+            batch.append(bytes(placement.offset - position))
+            position = placement.offset
         payload = placement.payload()
         crc = 0
         for start in range(0, len(payload), _CHUNK_BYTES):
             chunk = payload[start : start + _CHUNK_BYTES]
             crc = crc32c(chunk, crc)
             batch.append(chunk)
-            position = placement.entry.offset + start + len(chunk)
+            position += len(chunk)
             if position - batch_start >= _CHUNK_BYTES:
                 file.write(batch, batch_start)
                 batch, batch_start = [], position
-        # The checksum of strings is not that of their bytes; the layout has it already.
-        is_string = placement.entry.dtype == DataType.DT_STRING
-        checksum = placement.entry.crc32c if is_string else mask(crc)
-        entries.append(layout.with_checksum(placement, checksum))
+        entry = BundleEntry(
+            placement.dtype,
+            placement.shape,
+            shard_id,
+            placement.offset,
+            placement.size_bytes,
+            mask(crc) if placement.crc32c is None else placement.crc32c,
+        )
+        entries.append((placement.key, encode_entry(entry)))
     if batch:
         file.write(batch, batch_start)
     return entries
 
 
-def _standing_shards(storage: Storage, prefix: str) -> dict[str, int]:
-    """The shard files of the checkpoint that stands at `prefix`, with the count they name.
-
-    Shards without an index belong to nothing and may be replaced.
-    """
-    if storage.stat(naming.index_file(prefix)) is None:
-        return {}
+def _find_shards(storage: Storage, prefix: str) -> dict[str, int]:
+    """The shard files with the name of `prefix`, each with the shard count that it names."""
     names = storage.list_dir(naming.directory_of(prefix))
     shards = naming.shards_of(naming.base_of(prefix), names)
     return {filename: num_shards for filename, (_, num_shards) in shards.items()}
 
 
-def _free_shard_count(needed: int, standing: dict[str, int]) -> int:
-    taken = set(standing.values())
-    return next(count for count in range(needed, needed + len(taken) + 1) if count not in taken)
+def _taken_counts(storage: Storage, prefix: str, found: dict[str, int]) -> set[int]:
+    """The shard counts that must not be used while a checkpoint stands at `prefix`.
 
+    Shards without an index belong to nothing and may be replaced.
+    """
+    stands = storage.stat(naming.index_file(prefix)) is not None
+    return set(found.values()) if stands else set()
+
+
+def _free_shard_count(needed: int, taken: set[int]) -> int:
+    return next(count for count in range(needed, needed + len(taken) + 1) if count not in taken)

@@ -56,7 +56,7 @@ def encode_checkpoint_state(state: CheckpointState) -> bytes:
         all_model_checkpoint_timestamps=state.all_model_checkpoint_timestamps,
         last_preserved_timestamp=state.last_preserved_timestamp,
     )
-    # Said explicitly: before protobuf 5 the default is octal escapes.
+    # Said explicitly: by default, protobuf 4 writes octal escapes.
     return text_format.MessageToString(message, as_utf8=True).encode()
 
 

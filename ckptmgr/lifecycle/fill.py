@@ -89,7 +89,8 @@ def plan(target: Any, stored: Stored, rename: Rename) -> RestorePlan:
             name = tree.name_of(path)
             source = _source(name, stored, rename)
             if source is not None:
-                _check_leaf(source, leaf, stored)
+                recorded = path if source == name else tuple(source.split("/"))
+                _check_leaf(source, leaf, stored, recorded)
                 found.sources[name] = source
     return found
 
@@ -108,7 +109,7 @@ def _plan_own_state(
         source = _source(name, stored, rename)
         if source is not None:
             if own is not None and name in own.arrays:
-                _check_leaf(source, own.arrays[name], stored)
+                _check_leaf(source, own.arrays[name], stored, path)
             found.sources[name] = source
 
 
@@ -132,7 +133,7 @@ def _source(name: str, stored: Stored, rename: Rename) -> str | None:
     )
 
 
-def _check_leaf(source: str, leaf: Any, stored: Stored) -> None:
+def _check_leaf(source: str, leaf: Any, stored: Stored, recorded_at: Path) -> None:
     tensor = stored.tensors[source]
     wanted_shape = tuple(getattr(leaf, "shape", ()))
     if tensor.shape != wanted_shape:
@@ -141,7 +142,7 @@ def _check_leaf(source: str, leaf: Any, stored: Stored) -> None:
             f"in checkpoint {stored.prefix}"
         )
     wanted, accepted = _wanted_dtype(source, leaf, tensor.dtype)
-    if not accepted:
+    if not accepted and not (type(leaf) is int and _is_big_int(stored, recorded_at)):
         raise errors.DtypeMismatch(
             f"tensor {source!r}: wanted {wanted}, found dtype {_dtype_name(tensor.dtype)} "
             f"in checkpoint {stored.prefix}"
@@ -155,12 +156,17 @@ def _wanted_dtype(source: str, leaf: Any, found: np.dtype[Any]) -> tuple[str, bo
     """
     if isinstance(leaf, bool | int | float | complex) and not isinstance(leaf, np.generic):
         kind = "bool" if isinstance(leaf, bool) else type(leaf).__name__
-        refused = {"bool": "iufcO", "int": "bfc", "float": "bcO", "complex": "bO"}[kind]
+        refused = {"bool": "iufcO", "int": "bfcO", "float": "bcO", "complex": "bO"}[kind]
         return f"a number for a Python {kind}", found.kind not in refused
     _, array = leaves.encode_leaf(leaf, source)
     assert array is not None
     wanted = array.dtype.newbyteorder("=")
     return f"dtype {_dtype_name(wanted)}", wanted == found
+
+
+def _is_big_int(stored: Stored, path: Path) -> bool:
+    """Whether an int was saved there that is stored as text."""
+    return stored.skeleton is not None and tree.subtree(stored.skeleton, path) == leaves.BIG_INT
 
 
 def _dtype_name(dtype: np.dtype[Any]) -> str:

@@ -26,6 +26,7 @@ ARRAY = "array"
 TEXT_ARRAY = "array:str"
 SCALAR = "scalar"
 NONE = "none"
+BIG_INT = "bigint"
 
 _INT64 = np.iinfo(np.int64)
 # Python's own limit on int() of a text guards against quadratic time; a seed is far below it.
@@ -50,7 +51,7 @@ def encode_leaf(value: Any, name: str) -> tuple[str, np.ndarray[Any, Any] | None
     if isinstance(value, int):
         if _INT64.min <= value <= _INT64.max:
             return "int", np.asarray(value, np.int64)
-        return "bigint", np.asarray(str(value).encode(), object)
+        return BIG_INT, np.asarray(str(value).encode(), object)
     if isinstance(value, float):
         return "float", np.asarray(value, np.float64)
     if isinstance(value, complex):
@@ -97,7 +98,7 @@ def decode_leaf(kind: str, array: np.ndarray[Any, Any]) -> Any:
 def decode_number(array: np.ndarray[Any, Any]) -> Any:
     """The Python number in a rank-0 tensor of any numeric dtype, or in the text of a big int."""
     item = array.item()
-    return decode_leaf("bigint", array) if isinstance(item, bytes) else item
+    return decode_leaf(BIG_INT, array) if isinstance(item, bytes) else item
 
 
 _DECODERS: dict[str, tuple[Any, Any]] = {
@@ -107,7 +108,7 @@ _DECODERS: dict[str, tuple[Any, Any]] = {
     "complex": (int | float | complex, complex),
     "str": (bytes, lambda item: item.decode("utf-8")),
     "bytes": (bytes, bytes),
-    "bigint": (bytes, lambda item: int(item[:_BIGINT_DIGITS_LIMIT].decode("ascii"))),
+    BIG_INT: (bytes, lambda item: int(item[:_BIGINT_DIGITS_LIMIT].decode("ascii"))),
 }
 
 
@@ -154,7 +155,8 @@ def _decode_text_array(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         raise errors.MalformedMetadata("an array of text is not UTF-8") from None
     if not texts:
         return np.empty(array.shape, "U1")
-    return np.array(texts).reshape(array.shape)
+    decoded: np.ndarray[Any, Any] = np.array(texts, np.str_).reshape(array.shape)
+    return decoded
 
 
 def _utf8(text: str, name: str) -> bytes:

@@ -35,6 +35,10 @@ ROOT_NAME = "state"
 # A state nested deeper than this is a cycle; Python's own limit on recursion is 1000 frames.
 _DEPTH_LIMIT = 200
 
+_WRAPPERS = frozenset({"object", "random"})
+_KEYED = frozenset({"dict", "fields"})
+
+Array = np.ndarray[Any, Any]
 Skeleton = Any  # JSON: str, or a dict with one entry
 
 
@@ -43,7 +47,7 @@ class FlatState:
     """A state taken apart."""
 
     #: Name to array, in the order of the state.
-    arrays: dict[str, np.ndarray[Any, Any]]
+    arrays: dict[str, Array]
     skeleton: Skeleton
 
 
@@ -55,13 +59,13 @@ def flatten(state: Any) -> FlatState:
         DuplicateName: Two leaves with the same name.
         InvalidName: A name that TensorFlow could not read back.
     """
-    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    arrays: dict[str, Array] = {}
     skeleton = _flatten(state, (), arrays)
     return FlatState(arrays, skeleton)
 
 
 def unflatten(
-    skeleton: Skeleton, values: Mapping[str, np.ndarray[Any, Any]], path: tuple[str, ...] = ()
+    skeleton: Skeleton, values: Mapping[str, Array], path: tuple[str, ...] = ()
 ) -> Any:
     """Rebuild the state below `path`; a dataclass or namedtuple comes back as a dict.
 
@@ -80,10 +84,9 @@ def leaf_names(skeleton: Skeleton, path: tuple[str, ...] = ()) -> Iterator[str]:
 def subtree(skeleton: Skeleton, path: Sequence[str]) -> Skeleton | None:
     """The part of a skeleton below `path`; None where it has no such part."""
     for part in path:
-        found = [child for key, child in _children(skeleton) if key == part]
-        if not found:
+        skeleton = _child(skeleton, part)
+        if skeleton is None:
             return None
-        skeleton = found[0]
     return skeleton
 
 
@@ -154,7 +157,7 @@ def set_random_state(generator: Any, state: Any) -> None:
 # --------------------------------------------------------------------------- flatten
 
 
-def _flatten(node: Any, path: tuple[str, ...], arrays: dict[str, np.ndarray[Any, Any]]) -> Skeleton:
+def _flatten(node: Any, path: tuple[str, ...], arrays: dict[str, Array]) -> Skeleton:
     if len(path) > _DEPTH_LIMIT:
         raise errors.UnsupportedLeaf(
             f"the state is nested deeper than {_DEPTH_LIMIT} levels, at {name_of(path[:6])!r}...: "
@@ -183,7 +186,7 @@ def _flatten(node: Any, path: tuple[str, ...], arrays: dict[str, np.ndarray[Any,
     return _flatten_leaf(node, path, arrays)
 
 
-def _flatten_leaf(value: Any, path: tuple[str, ...], arrays: dict[str, np.ndarray[Any, Any]]) -> str:
+def _flatten_leaf(value: Any, path: tuple[str, ...], arrays: dict[str, Array]) -> str:
     name = name_of(path)
     validate_name(name)
     kind, array = leaves.encode_leaf(value, name)
@@ -207,7 +210,9 @@ def _json_key(key: Any, path: tuple[str, ...]) -> str | int:
 # --------------------------------------------------------------------------- unflatten
 
 
-def _unflatten(skeleton: Skeleton, path: tuple[str, ...], values: Mapping[str, np.ndarray[Any, Any]]) -> Any:
+def _unflatten(
+    skeleton: Skeleton, path: tuple[str, ...], values: Mapping[str, Array], depth: int = 0
+) -> Any:
     if isinstance(skeleton, str):
         if skeleton == leaves.NONE:
             return None
@@ -215,51 +220,68 @@ def _unflatten(skeleton: Skeleton, path: tuple[str, ...], values: Mapping[str, n
         if name not in values:
             raise errors.TensorNotFound(f"the checkpoint has no tensor {name!r}")
         return leaves.decode_leaf(skeleton, values[name])
-    kind, content = _container(skeleton, path)
-    if kind in {"object", "random"}:
-        return _unflatten(content, path, values)
-    if kind in {"dict", "fields"}:
-        return {key: _unflatten(child, (*path, str(key)), values) for key, child in content}
-    children = [_unflatten(child, (*path, str(i)), values) for i, child in enumerate(content)]
+    kind, content = _container(skeleton, path, depth)
+    if kind in _WRAPPERS:
+        return _unflatten(content, path, values, depth + 1)
+    items = [
+        (key, _unflatten(child, (*path, str(key)), values, depth + 1))
+        for key, child in _items(kind, content)
+    ]
+    if kind in _KEYED:
+        return dict(items)
+    children = [child for _, child in items]
     return children if kind == "list" else tuple(children)
 
 
-def _walk(skeleton: Skeleton, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+def _walk(
+    skeleton: Skeleton, path: tuple[str, ...], depth: int = 0
+) -> Iterator[tuple[tuple[str, ...], str]]:
     if isinstance(skeleton, str):
         yield path, skeleton
         return
-    kind, content = _container(skeleton, path)
-    if kind in {"object", "random"}:
-        yield from _walk(content, path)
-    else:
-        for key, child in _children(skeleton):
-            yield from _walk(child, (*path, key))
+    kind, content = _container(skeleton, path, depth)
+    if kind in _WRAPPERS:
+        yield from _walk(content, path, depth + 1)
+        return
+    for key, child in _items(kind, content):
+        yield from _walk(child, (*path, str(key)), depth + 1)
 
 
-def _children(skeleton: Skeleton) -> list[tuple[str, Skeleton]]:
-    if isinstance(skeleton, str):
-        return []
-    kind, content = _container(skeleton, ())
-    if kind in {"object", "random"}:
-        return _children(content)
-    if kind in {"dict", "fields"}:
-        return [(str(key), child) for key, child in content]
-    return [(str(i), child) for i, child in enumerate(content)]
+def _child(skeleton: Skeleton, key: str) -> Skeleton | None:
+    """The child of that name, seen through what an object's state is wrapped in."""
+    for depth in range(_DEPTH_LIMIT + 2):
+        if isinstance(skeleton, str):
+            return None
+        kind, content = _container(skeleton, (), depth)
+        if kind not in _WRAPPERS:
+            return next((child for k, child in _items(kind, content) if str(k) == key), None)
+        skeleton = content
+    return None
 
 
-def _container(skeleton: Skeleton, path: tuple[str, ...]) -> tuple[str, Any]:
+def _items(kind: str, content: Any) -> list[tuple[Any, Skeleton]]:
+    if kind in _KEYED:
+        return [(key, child) for key, child in content]
+    return list(enumerate(content))
+
+
+def _container(skeleton: Skeleton, path: tuple[str, ...], depth: int) -> tuple[str, Any]:
     """The kind and content of a container, once it is sure to be one that `flatten` makes."""
-    if isinstance(skeleton, dict) and len(skeleton) == 1 and len(path) <= _DEPTH_LIMIT:
+    if isinstance(skeleton, dict) and len(skeleton) == 1 and depth <= _DEPTH_LIMIT:
         ((kind, content),) = skeleton.items()
-        if kind in {"object", "random"}:
-            return kind, content
-        if kind in {"list", "tuple"} and isinstance(content, list):
-            return kind, content
-        if kind in {"dict", "fields"} and isinstance(content, list) and all(map(_is_pair, content)):
+        keyed = kind in _KEYED and isinstance(content, list) and all(map(_is_pair, content))
+        listed = kind in {"list", "tuple"} and isinstance(content, list)
+        if kind in _WRAPPERS or keyed or listed:
             return kind, content
     raise errors.MalformedMetadata(
-        f"the recorded structure is not one, at {name_of(path)!r}", found=f"{skeleton!r:.60}"
+        f"the recorded structure is not one, at {name_of(path)!r}", found=_brief(skeleton)
     )
+
+
+def _brief(skeleton: Skeleton) -> str:
+    return f"{type(skeleton).__name__} with {len(skeleton)} entries" if (
+        isinstance(skeleton, dict | list)
+    ) else f"{skeleton!r:.60}"
 
 
 def _is_pair(item: Any) -> bool:

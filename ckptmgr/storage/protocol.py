@@ -141,7 +141,7 @@ class Storage(Protocol):
         """None when there is nothing of that name."""
 
     def lock(self, path: str) -> FileLock:
-        """A lock on the file `path`, which is created when it is not there.
+        """A lock on the file `path`, which is created when it is not there and holds nothing else.
 
         The file is made by the first acquire, in a directory that must exist, and is never removed:
         a waiter that has the removed file open would share the lock with one that made a new file.

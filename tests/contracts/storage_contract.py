@@ -734,12 +734,6 @@ class StorageContract(ABC):
             assert not info.is_dir
         assert storage.stat(f"{root}/lock") == info
 
-    def test_a_lock_leaves_the_content_of_its_file(self, storage: Storage, root: str) -> None:
-        put(storage, f"{root}/lock", b"data")
-        with storage.lock(f"{root}/lock"):
-            assert get(storage, f"{root}/lock") == b"data"
-        assert get(storage, f"{root}/lock") == b"data"
-
     def test_an_exception_releases_the_lock(self, storage: Storage, root: str) -> None:
         with pytest.raises(KeyboardInterrupt), storage.lock(f"{root}/lock"):
             raise KeyboardInterrupt

@@ -188,6 +188,8 @@ ALMOST_AS_WRITTEN = [
     bytes.fromhex("08011205"),
     # A dtype of two bytes, the second of which looks like the tag of the shape.
     bytes.fromhex("088112" + "208500" + "121c" + "1200" * 14),
+    # A shape length of two bytes, and a shape whose last byte looks like the tag of the size.
+    bytes.fromhex("0801128001" + "12020801" * 31 + "12020828" + "2035" + "28012801"),
 ]
 
 

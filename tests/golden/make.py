@@ -3,10 +3,11 @@
 usage: make.py [--into FOLDER] [section ...]
 
 Each section writes one sub-folder, in a process of its own, and there `expected.npz`: the value of
-every tensor under its name, or under `<prefix>:<name>` where the folder has several checkpoints. A
-dtype that NumPy cannot store (bfloat16, float8, int4) is kept as `<name>::raw`, its bytes with the
-item size as last dimension, and `<name>::dtype`; strings are object arrays of bytes. Absolute paths
-in `checkpoint` files begin with /samples, wherever this ran.
+every tensor under its name, or under `<prefix>:<name>` where the folder has several checkpoints.
+What NumPy cannot store without pickling takes two arrays. A dtype of its own (bfloat16, float8,
+int4) is kept as `<name>::raw`, the bytes with the item size as last dimension, and `<name>::dtype`;
+strings as `<name>::lengths`, in the tensor's shape, and `<name>::bytes`, all of them in a row.
+Absolute paths in `checkpoint` files begin with /samples, wherever this ran.
 
 The section `handmade` is written by handmade.py: legal files that TensorFlow never writes itself.
 Values are seeded: a second run differs in timestamps, and in the order of maps where a file holds
@@ -61,6 +62,10 @@ def write_expected(folder: Path, values: Values) -> None:
             raw = np.frombuffer(array.tobytes(), np.uint8)
             stored[f"{name}::raw"] = raw.reshape(*array.shape, array.dtype.itemsize)
             stored[f"{name}::dtype"] = np.array(array.dtype.name)
+        elif array.dtype == object:
+            lengths = [len(string) for string in array.flat]
+            stored[f"{name}::lengths"] = np.array(lengths, np.int64).reshape(array.shape)
+            stored[f"{name}::bytes"] = np.frombuffer(b"".join(array.flat), np.uint8)
         else:
             stored[name] = array
     np.savez(folder / "expected.npz", **stored)

@@ -1,0 +1,69 @@
+"""NumPy arrays and their bytes, in both directions without a copy where there need be none.
+
+Stored bytes are in C order and, but for bundles from big-endian machines, little-endian. Arrays of
+ml_dtypes have no buffer interface of their own; seen as bytes they have.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ckptmgr import errors
+
+Array = np.ndarray[Any, Any]
+
+
+def stored_bytes(array: Array) -> memoryview:
+    """The bytes to store of a numeric array: its own memory, if that is what they are."""
+    array = native_array(array)
+    if sys.byteorder == "big":
+        array = array.byteswap()
+    return memory_of(np.ascontiguousarray(array))
+
+
+def native_array(array: Array) -> Array:
+    """The array in the byte order of this machine: itself, if it is."""
+    if array.dtype.isnative:
+        return array
+    native: Array = array.byteswap().view(array.dtype.newbyteorder("="))
+    return native
+
+
+def memory_of(array: Array) -> memoryview:
+    """The memory of a contiguous numeric array."""
+    flat: Array = array.reshape(-1).view(np.uint8)
+    return flat.data
+
+
+def new_array(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """An array to be filled, of a shape that came from a file and is known to be affordable.
+
+    Raises:
+        MalformedEntry: No array has so many dimensions.
+    """
+    try:
+        return np.empty(shape, dtype)
+    except ValueError:
+        raise errors.MalformedEntry(
+            "a tensor has more dimensions than a NumPy array can",
+            expected="32 (NumPy 1) or 64 (NumPy 2) at most",
+            found=len(shape),
+        ) from None
+
+
+def string_array(shape: tuple[int, ...], strings: Sequence[bytes]) -> Array:
+    """The strings, in C order, as an object array of bytes."""
+    array = new_array(shape, np.dtype(object))
+    array.reshape(-1)[:] = strings
+    return array
+
+
+def swap_bytes(array: Array) -> None:
+    """Reverse the bytes of each number of a contiguous array, in place."""
+    # A complex number is two; the dtypes of ml_dtypes need not know how to swap themselves.
+    width = array.dtype.itemsize // (2 if array.dtype.kind == "c" else 1)
+    array.reshape(-1).view(f"u{width}").byteswap(inplace=True)

@@ -1,0 +1,1 @@
+"""Programs that use ckptmgr as its users would."""

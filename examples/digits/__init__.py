@@ -1,0 +1,1 @@
+"""Handwritten digits: a process that trains, and one that evaluates what it saves."""

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import collections
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ckptmgr import errors
+from ckptmgr.lifecycle import fill, tree
+
+Point = collections.namedtuple("Point", ["x", "y"])
+
+
+class Module:
+    """Speaks PyTorch's protocol."""
+
+    def __init__(self, weight: Any) -> None:
+        self.weight = weight
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"weight": self.weight}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.weight = state["weight"]
+
+
+def stored(state: Any, *, recorded: bool = True) -> tuple[fill.Stored, dict[str, Any]]:
+    flat = tree.flatten(state)
+    tensors = {
+        name: fill.StoredTensor(array.shape, array.dtype) for name, array in flat.arrays.items()
+    }
+    copies = {name: array.copy() for name, array in flat.arrays.items()}
+    return fill.Stored("run/m-1", tensors, flat.skeleton if recorded else None), copies
+
+
+def restore(target: Any, state: Any, names: Any = None, *, recorded: bool = True) -> Any:
+    """Put what a checkpoint of `state` would hold into `target`."""
+    found, values = stored(state, recorded=recorded)
+    plan = fill.plan(target, found, fill.as_rename(names))
+    return plan.apply({source: values[source] for source in plan.sources.values()})
+
+
+def test_arrays_are_filled_in_place() -> None:
+    w = np.zeros((2, 2))
+    target = {"layer": {"w": w}, "b": [np.zeros(1)]}
+    result = restore(target, {"layer": {"w": np.eye(2)}, "b": [np.ones(1)]})
+    assert result is target
+    assert target["layer"]["w"] is w  # type: ignore[call-overload]
+    assert w.tolist() == [[1, 0], [0, 1]]
+
+
+def test_numbers_are_replaced_where_they_stand() -> None:
+    target = {"step": 0, "hyper": [0.5, "sgd"], "done": False}
+    result = restore(target, {"step": 9, "hyper": [0.25, "adam"], "done": True})
+    assert result is target
+    assert target == {"step": 9, "hyper": [0.25, "adam"], "done": True}
+
+
+def test_tuples_are_rebuilt_and_dataclasses_changed() -> None:
+    @dataclasses.dataclass
+    class Mutable:
+        n: int
+
+    @dataclasses.dataclass(frozen=True)
+    class Frozen:
+        n: int
+
+    mutable, target = Mutable(0), {"t": (0, 1), "p": Point(0, 0), "f": Frozen(0)}
+    target["m"] = mutable  # type: ignore[assignment]
+    restore(target, {"t": (5, 6), "p": Point(7, 8), "f": Frozen(9), "m": Mutable(4)})
+    assert (target["t"], target["p"], target["f"]) == ((5, 6), Point(7, 8), Frozen(9))
+    assert mutable.n == 4
+
+
+def test_a_read_only_array_is_replaced() -> None:
+    frozen = np.zeros(2)
+    frozen.flags.writeable = False
+    target = {"w": frozen}
+    restore(target, {"w": np.ones(2)})
+    assert target["w"].tolist() == [1, 1]
+    assert frozen.tolist() == [0, 0]
+
+
+def test_an_object_gets_back_what_its_state_dict_had() -> None:
+    # A fresh optimizer has no moments yet; the checkpoint's structure counts.
+    module = Module({})
+    restore({"m": module}, {"m": Module({0: {"exp_avg": np.ones(2)}})})
+    assert list(module.weight) == [0]
+    assert module.weight[0]["exp_avg"].tolist() == [1, 1]
+
+
+def test_an_object_is_checked_against_what_it_has() -> None:
+    module = Module(np.zeros(3))
+    with pytest.raises(errors.ShapeMismatch, match=r"'m/weight': wanted shape \(3,\), found \(2,\)"):
+        restore({"m": module}, {"m": Module(np.ones(2))})
+    assert module.weight.tolist() == [0, 0, 0]
+
+
+def test_an_object_restores_from_a_checkpoint_without_a_recorded_structure() -> None:
+    module = Module(np.zeros(2))
+    restore({"m": module}, {"m": {"weight": np.ones(2)}}, recorded=False)
+    assert module.weight.tolist() == [1, 1]
+
+
+def test_a_random_generator_goes_on_where_it_was() -> None:
+    rng = np.random.default_rng(0)
+    found, values = stored({"rng": rng})
+    expected = rng.random(3).tolist()
+    plan = fill.plan({"rng": rng}, found, fill.as_rename(None))
+    plan.apply(values)
+    assert rng.random(3).tolist() == expected
+
+
+@pytest.mark.parametrize("name", ["seed", "rng/seed"])
+def test_an_int_of_any_size(name: str) -> None:
+    target = {name: 0}
+    restore(target, {name: 2**100})
+    assert target == {name: 2**100}
+
+
+def test_none_takes_whatever_the_checkpoint_has() -> None:
+    target: dict[str, Any] = {"opt": None, "other": None}
+    restore(target, {"opt": {"m": [1, 2]}})
+    assert target == {"opt": {"m": [1, 2]}, "other": None}
+
+
+def test_a_part_can_be_restored() -> None:
+    target = {"w": np.zeros(1)}
+    restore(target, {"w": np.ones(1), "more": np.ones(5)})
+    assert target["w"].tolist() == [1]
+
+
+@pytest.mark.parametrize("names", [{"new": "old", "keep": None}, {"new": "old", "keep": None}.get])
+def test_other_names(names: Any) -> None:
+    target = {"new": np.zeros(1), "keep": np.full(1, 7.0)}
+    restore(target, {"old": np.ones(1)}, names)
+    assert (target["new"].tolist(), target["keep"].tolist()) == ([1], [7])
+
+
+@pytest.mark.parametrize(
+    ("target", "error", "message"),
+    [
+        ({"a": np.zeros(2), "x/w": np.zeros(2)}, errors.TensorNotFound,
+         r"tensor 'x/w' not found in checkpoint run/m-1\. Did you mean 'layer/w'\?"),
+        ({"a": np.zeros(2), "layer": {"w": np.zeros((3, 2))}}, errors.ShapeMismatch,
+         r"'layer/w': wanted shape \(3, 2\), found \(2, 3\) in checkpoint run/m-1"),
+        ({"a": np.zeros(2), "layer": {"w": np.zeros((2, 3), "f4")}}, errors.DtypeMismatch,
+         r"'layer/w': wanted dtype float32, found dtype float64"),
+        ({"a": np.zeros(2), "n": np.zeros(())}, errors.DtypeMismatch,
+         r"'n': wanted dtype float64, found dtype int64"),
+        ({"a": np.zeros(2), "f": 3}, errors.DtypeMismatch,
+         r"'f': wanted a number for a Python int, found dtype float64"),
+        ({"a": np.zeros(2), "name": 3}, errors.DtypeMismatch,
+         r"'name': wanted a number for a Python int, found dtype string"),
+        ({"a": np.zeros(2), "f": "text"}, errors.DtypeMismatch,
+         r"'f': wanted dtype string, found dtype float64"),
+        ({"a": np.zeros(2), "layer": {"w": 5.0}}, errors.ShapeMismatch,
+         r"'layer/w': wanted shape \(\), found \(2, 3\)"),
+    ],
+)
+def test_nothing_has_changed_when_it_does_not_fit(
+    target: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    state = {"a": np.ones(2), "layer": {"w": np.ones((2, 3))}, "n": 4, "f": 0.5, "name": "s"}
+    with pytest.raises(error, match=message):
+        restore(target, state)
+    assert target["a"].tolist() == [0, 0]

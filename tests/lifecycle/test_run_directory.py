@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ckptmgr import errors, naming
+from ckptmgr.lifecycle.run_directory import RunDirectory, hold
+from ckptmgr.storage import MemoryStorage, PosixStorage, Storage
+
+
+@pytest.fixture(params=["posix", "memory"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Storage, str]:
+    if request.param == "posix":
+        return PosixStorage(), str(tmp_path / "run")
+    return MemoryStorage(), "/run"
+
+
+def touch(storage: Storage, path: str) -> None:
+    storage.create(path).close()
+
+
+def test_nothing_is_made_before_it_is_asked_for(place: tuple[Storage, str]) -> None:
+    storage, path = place
+    directory = RunDirectory(storage, path)
+    assert storage.stat(path) is None
+    directory.create()
+    assert storage.list_dir(path) == []
+
+
+def test_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("")
+    directory = RunDirectory(PosixStorage(), str(tmp_path / "run"))
+    with pytest.raises(errors.NotADirectory, match="run is a file; a directory of checkpoints"):
+        directory.refuse_file()
+
+
+def test_a_missing_directory_is_named(place: tuple[Storage, str]) -> None:
+    storage, path = place
+    with pytest.raises(errors.FileMissing, match=f"directory {path} does not exist"):
+        RunDirectory(storage, path).require()
+
+
+def test_the_first_save_removes_temporaries_without_an_owner(place: tuple[Storage, str]) -> None:
+    # After a power cut a temporary may be there though its writer's entry is not.
+    storage, path = place
+    directory = RunDirectory(storage, path)
+    directory.create()
+    orphan = naming.temporary(f"{path}/m-1.index", naming.new_token())
+    others = [f"{path}/m-1.index.tmp-short", f"{path}/m-2.index", f"{path}/notes.txt"]
+    for name in (orphan, *others):
+        touch(storage, name)
+    with directory.locked():
+        directory.register_writer()
+    kept = [naming.base_of(name) for name in others]
+    assert storage.list_dir(path) == sorted([".ckptmgr", *kept])
+
+
+def test_a_living_writer_keeps_its_temporaries(place: tuple[Storage, str]) -> None:
+    storage, path = place
+    living, other = RunDirectory(storage, path), RunDirectory(storage, path)
+    living.create()
+    with living.locked():
+        living.register_writer()
+    mine = naming.temporary(f"{path}/m-1.index", living.token)
+    touch(storage, mine)
+    with other.locked():
+        other.register_writer()
+        other.remove_leftovers()
+    assert storage.stat(mine) is not None
+    living.close()
+    with other.locked():
+        other.remove_leftovers()
+    assert storage.list_dir(naming.writers_directory(path)) == [other.token]
+
+
+def test_shards_of_an_index_that_was_never_renamed_go_too(place: tuple[Storage, str]) -> None:
+    storage, path = place
+    dead, directory = RunDirectory(storage, path), RunDirectory(storage, path)
+    directory.create()
+    # m-1 never existed; m-2 does, and its shards are not the dead writer's.
+    for name in ("m-1.data-00000-of-00001", "m-2.data-00000-of-00001", "m-2.index"):
+        touch(storage, f"{path}/{name}")
+    for base in ("m-1", "m-2"):
+        touch(storage, naming.temporary(f"{path}/{base}.index", dead.token))
+    with directory.locked():
+        directory.register_writer()
+    assert storage.list_dir(path) == [".ckptmgr", "m-2.data-00000-of-00001", "m-2.index"]
+
+
+WRITER = """
+import sys, time
+from ckptmgr import naming
+from ckptmgr.lifecycle.run_directory import RunDirectory
+from ckptmgr.storage import PosixStorage
+path = sys.argv[1]
+directory = RunDirectory(PosixStorage(), path)
+directory.create()
+with directory.locked():
+    directory.register_writer()
+PosixStorage().create(naming.temporary(path + "/m-1.index", directory.token)).close()
+if len(sys.argv) > 2:
+    PosixStorage().create(path + "/m-2.index").close()
+    held = directory.hold("m-2")
+    held.__enter__()
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def start(path: Path, *arguments: str) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path), *arguments], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def test_what_a_killed_process_left_goes_and_what_a_living_one_has_stays(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    doomed, living = start(path), start(path)
+    directory = RunDirectory(PosixStorage(), str(path))
+    try:
+        with directory.locked():
+            directory.register_writer()
+        assert len([n for n in os.listdir(path) if ".tmp-" in n]) == 2
+        kill(doomed)
+        with directory.locked():
+            directory.remove_leftovers()
+        assert len([n for n in os.listdir(path) if ".tmp-" in n]) == 1
+        assert len(os.listdir(naming.writers_directory(str(path)))) == 2
+    finally:
+        kill(living)
+
+
+def test_a_hold_goes_away_with_its_process(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    holder = start(path, "hold")
+    directory = RunDirectory(PosixStorage(), str(path))
+    with directory.locked():
+        assert directory.held_bases() == {"m-2"}
+    kill(holder)
+    with directory.locked():
+        assert directory.held_bases() == set()
+    assert os.listdir(naming.holds_directory(str(path))) == []
+
+
+def test_a_checkpoint_can_be_held_by_many(place: tuple[Storage, str]) -> None:
+    storage, path = place
+    directory = RunDirectory(storage, path)
+    directory.create()
+    touch(storage, f"{path}/m-1.index")
+    with hold(f"{path}/m-1", storage=storage) as prefix:
+        assert prefix == f"{path}/m-1"
+        with hold(f"{path}/m-1", storage=storage):
+            pass
+        with directory.locked():
+            assert directory.held_bases() == {"m-1"}
+    with directory.locked():
+        assert directory.held_bases() == set()
+
+
+def test_what_is_not_there_cannot_be_held(place: tuple[Storage, str]) -> None:
+    storage, path = place
+    with pytest.raises(errors.FileMissing, match="does not exist"), hold(f"{path}/m-1", storage=storage):
+        pass
+    RunDirectory(storage, path).create()
+    with (
+        pytest.raises(errors.CheckpointNotFound, match="cannot hold .*m-1.index"),
+        hold(f"{path}/m-1", storage=storage),
+    ):
+        pass
+
+
+def test_marks_are_set_and_taken_off(place: tuple[Storage, str]) -> None:
+    storage, path = place
+    directory = RunDirectory(storage, path)
+    directory.create()
+    for _ in range(2):  # the second time changes nothing
+        directory.pin("m-1")
+        directory.mark_deleting("m-2")
+    assert directory.pinned_bases() == {"m-1"}
+    assert directory.bases_being_deleted() == ["m-2"]
+    for _ in range(2):
+        directory.remove_pin("m-1")
+        directory.unmark_deleting("m-2")
+    assert (directory.pinned_bases(), directory.bases_being_deleted()) == (set(), [])
