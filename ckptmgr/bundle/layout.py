@@ -104,11 +104,11 @@ def plan_bundle(
         placements = []
         end = 0
         for tensor in in_order(tensors):
-            part = stored_slice(tensor)
-            if part is None:
+            # A single slice that covers everything is a plain entry, as TensorFlow writes it.
+            if is_whole(tensor):
                 key = encode_name(tensor.name)
             else:
-                key = encode_slice_key(tensor.name, part)
+                key = encode_slice_key(tensor.name, slice_of(tensor))
                 partitioned.setdefault(tensor.name, []).append(tensor)
             _add_key(keys, key, tensor.name)
             placement = _place(tensor, key, -(-end // alignment_bytes) * alignment_bytes)
@@ -145,29 +145,33 @@ def encode_name(name: str) -> bytes:
         raise errors.InvalidName(f"tensor name {name!r} cannot be encoded as UTF-8") from None
 
 
-def stored_slice(tensor: NamedTensor) -> TensorSlice | None:
-    """The slice under which a tensor is stored, None for one that is stored whole.
+def is_whole(tensor: NamedTensor) -> bool:
+    """Whether an array is all of its tensor: not partitioned, or the only part."""
+    part = tensor.partition
+    return part is None or (part.full_shape == tensor.array.shape and not any(part.starts))
+
+
+def slice_of(tensor: NamedTensor) -> TensorSlice:
+    """Which slice of its tensor an array is.
 
     Raises:
-        InvalidArgument: The part does not lie in its tensor.
+        InvalidArgument: It does not lie in its tensor.
     """
-    part = tensor.partition
-    if part is None:
-        return None
     shape = tensor.array.shape
-    # A single slice that covers everything is a plain entry, as TensorFlow writes it.
-    if part.full_shape == shape and not any(part.starts):
-        return None
+    part = tensor.partition
+    # No extent is empty: of an empty tensor only all of it is a slice.
+    if part is None or (is_whole(tensor) and 0 in shape):
+        return TensorSlice.full(len(shape))
     try:
         extents = [Extent(*bounds) for bounds in zip(part.starts, shape, strict=True)]
-        stored = TensorSlice(tuple(extents))
-        resolve_slice(stored, part.full_shape)
+        found = TensorSlice(tuple(extents))
+        resolve_slice(found, part.full_shape)
     except ValueError:
         raise errors.InvalidArgument(
             f"tensor {tensor.name!r}: a slice of shape {shape} at {part.starts} does not lie in a "
             f"tensor of shape {part.full_shape}"
         ) from None
-    return stored
+    return found
 
 
 def describe_partition(
@@ -175,34 +179,31 @@ def describe_partition(
 ) -> tuple[DataType, tuple[int, ...], tuple[TensorSlice, ...]]:
     """What holds for all parts of one tensor: its dtype, its full shape, its slices.
 
-    The parts need not be all there are: others may be in another file.
+    The parts need not be all there are: others may be in another checkpoint.
 
     Raises:
         InvalidArgument, UnsupportedDtype: They contradict each other, or could not be read back.
     """
-    dtype = dtype_of(parts[0])
-    if dtype not in dtypes.REASSEMBLABLE:
+    found_dtypes = dict.fromkeys(map(dtype_of, parts))
+    found_shapes = dict.fromkeys(_full_shape(part) for part in parts)
+    if len(found_dtypes) > 1 or len(found_shapes) > 1:
+        found = [*map(dtypes.name, found_dtypes), *map(str, found_shapes)]
+        raise errors.InvalidArgument(
+            f"tensor {name!r}: its slices must agree on dtype and full shape, "
+            f"found {', '.join(found)}"
+        )
+    (dtype,), (full_shape,) = found_dtypes, found_shapes
+    if dtype not in dtypes.REASSEMBLABLE and not all(map(is_whole, parts)):
         raise errors.UnsupportedDtype(
             f"tensor {name!r}: TensorFlow cannot put slices of dtype {dtypes.name(dtype)} together "
             f"again; save it whole"
         )
-    full_shapes = [part.partition.full_shape for part in parts if part.partition]
-    if len(set(full_shapes)) > 1:
-        raise errors.InvalidArgument(
-            f"tensor {name!r}: its slices disagree on the full shape, "
-            f"{' and '.join(map(str, dict.fromkeys(full_shapes)))}"
-        )
-    found = {dtypes.name(dtype_of(part)) for part in parts}
-    if len(found) > 1:
-        raise errors.InvalidArgument(
-            f"tensor {name!r}: its slices differ in dtype, {' and '.join(sorted(found))}"
-        )
-    stored = tuple(part_slice for part in parts if (part_slice := stored_slice(part)))
+    stored = tuple(map(slice_of, parts))
     try:
-        slices.refuse_overlaps([resolve_slice(part, full_shapes[0]) for part in stored])
+        slices.refuse_overlaps([resolve_slice(part, full_shape) for part in stored])
     except errors.MalformedSlices as error:
         raise errors.InvalidArgument(f"tensor {name!r}: {error}") from None
-    return dtype, full_shapes[0], stored
+    return dtype, full_shape, stored
 
 
 def dtype_of(tensor: NamedTensor) -> DataType:
@@ -239,6 +240,10 @@ def encode_text(tensor: NamedTensor) -> list[bytes]:
 
 def _order(tensor: NamedTensor) -> tuple[str, tuple[int, ...]]:
     return tensor.name, tensor.partition.starts if tensor.partition else ()
+
+
+def _full_shape(tensor: NamedTensor) -> tuple[int, ...]:
+    return tensor.partition.full_shape if tensor.partition else tensor.array.shape
 
 
 def _add_key(keys: set[bytes], key: bytes, name: str) -> None:

@@ -8,7 +8,7 @@ Source: docs/formats/v1-checkpoint.md; tensorflow/core/util/tensor_slice_reader.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -162,24 +162,27 @@ class _OpenFiles:
         self.tables: list[TableFile] = []
         #: The file that has a slice of a tensor.
         self.owners: dict[tuple[str, TensorSlice], TableFile] = {}
-        merged: dict[str, SavedTensor] = {}
+        self._found: dict[str, tuple[SavedTensor, list[TensorSlice]]] = {}
         try:
             for path in files:
                 table = _open_table(storage, path)
                 self.tables.append(table)
                 for tensor in _contents(table):
-                    self._add(merged, table, tensor)
+                    self._add(table, tensor)
         except BaseException:
             self.close()
             raise
-        self.tensors = dict(sorted(merged.items()))
+        self.tensors = {
+            name: replace(tensor, slices=tuple(stored))
+            for name, (tensor, stored) in sorted(self._found.items())
+        }
 
     def close(self) -> None:
         for table in self.tables:
             table.close()
 
-    def _add(self, merged: dict[str, SavedTensor], table: TableFile, tensor: SavedTensor) -> None:
-        known = merged.get(tensor.name, replace(tensor, slices=()))
+    def _add(self, table: TableFile, tensor: SavedTensor) -> None:
+        known, stored = self._found.setdefault(tensor.name, (tensor, []))
         if (known.dtype, known.shape) != (tensor.dtype, tensor.shape):
             raise errors.MalformedEntry(
                 "two shards disagree on a tensor",
@@ -188,7 +191,7 @@ class _OpenFiles:
                 expected=f"{dtypes.name(known.dtype)} {known.shape}",
                 found=f"{dtypes.name(tensor.dtype)} {tensor.shape}",
             )
-        merged[tensor.name] = replace(known, slices=known.slices + tensor.slices)
+        stored += tensor.slices
         for part in tensor.slices:
             self.owners.setdefault((tensor.name, part), table)
 

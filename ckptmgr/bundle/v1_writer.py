@@ -14,8 +14,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from ckptmgr import errors, naming
 from ckptmgr.bundle import arrays, layout
 from ckptmgr.bundle.arrays import Array
@@ -24,7 +22,6 @@ from ckptmgr.bundle.writer import WriteOptions, is_gone, remove_quietly, write_f
 from ckptmgr.formats import dtypes, saved_tensor_slices, table_writer
 from ckptmgr.formats.dtypes import DataType
 from ckptmgr.formats.saved_tensor_slices import SavedTensor
-from ckptmgr.formats.tensor_slice import TensorSlice
 from ckptmgr.storage.protocol import Storage
 
 # A tensor as one file lists it, with an array for each of its slices.
@@ -165,27 +162,18 @@ def _check(name: str, tensors: list[NamedTensor]) -> None:
             f"tensor {name!r}: a V1 checkpoint cannot hold dtype {dtypes.name(dtype)}; "
             f"the V2 format can"
         )
-    parts = [layout.stored_slice(tensor) for tensor in tensors]
-    if None in parts and len(parts) > 1:
+    if len(tensors) > 1 and not all(tensor.partition for tensor in tensors):
         raise errors.DuplicateName(f"two tensors have the name {name!r}")
-    if None not in parts:
-        layout.describe_partition(name, tensors)
+    layout.describe_partition(name, tensors)
 
 
 def _list_tensor(name: str, tensors: list[NamedTensor]) -> _Listed:
-    first = tensors[0]
-    stored = tuple(part for tensor in tensors if (part := layout.stored_slice(tensor)))
-    shape = first.array.shape
-    if stored and first.partition:
-        shape = first.partition.full_shape
-    saved = SavedTensor(
-        name, layout.dtype_of(first), shape, stored or (TensorSlice.full(len(shape)),)
-    )
-    return saved, [_held(tensor) for tensor in tensors]
+    dtype, shape, stored = layout.describe_partition(name, tensors)
+    return SavedTensor(name, dtype, shape, stored), [_held(tensor) for tensor in tensors]
 
 
 def _held(tensor: NamedTensor) -> Array:
     """The array as the format's encoder takes it: native, or of bytes."""
     if layout.dtype_of(tensor) is DataType.DT_STRING:
         return arrays.string_array(tensor.array.shape, layout.encode_text(tensor))
-    return np.ascontiguousarray(arrays.native_array(tensor.array)).reshape(tensor.array.shape)
+    return arrays.native_array(tensor.array)

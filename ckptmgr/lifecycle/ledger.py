@@ -147,8 +147,11 @@ class Ledger:
     # ----------------------------------------------------------------------- changing
 
     def record_save(self, record: CheckpointRecord, *, durable: bool) -> None:
-        """Name a committed checkpoint in the state and apply the policy; needs the lock."""
-        known = self.refresh()
+        """Name a new checkpoint in the state and apply the policy.
+
+        Needs the lock, and a `refresh` under it from before the checkpoint existed.
+        """
+        known = self._known
         others = [other for other in known.tracked if not _same_base(other, record)]
         if self._preserved is not None:
             self._preserved = [r for r in self._preserved if not _same_base(r, record)]

@@ -15,16 +15,16 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ckptmgr import errors, naming
 from ckptmgr.bundle.checkpoint_reader import CheckpointReader
 from ckptmgr.bundle.index import BundleIndex
+from ckptmgr.bundle.opening import open_unchanged
 from ckptmgr.formats.checkpoint_state import CheckpointState
 from ckptmgr.lifecycle import catalog, retention, retention_file, state
-from ckptmgr.lifecycle.metadata import CheckpointMetadata
 from ckptmgr.lifecycle.retention import AnyOf, CheckpointRecord, Policy, View
 from ckptmgr.lifecycle.run_directory import RunDirectory
 from ckptmgr.storage import PosixStorage, Storage
@@ -33,8 +33,8 @@ _log = logging.getLogger(__name__)
 
 StrPath = str | os.PathLike[str]
 
-# How often a checkpoint may be replaced while we look at it.
-_ATTEMPTS = 5
+# What one checkpoint may be, without keeping the others from being listed.
+_UNREADABLE = (errors.CorruptCheckpoint, errors.StorageError, errors.MissingExtra)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,8 @@ class ListedCheckpoint:
     metrics: Mapping[str, float] = field(default_factory=dict)
     #: The user's own.
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    #: Whether a manager wrote it.
+    managed: bool = False
     #: The policies that want it ("latest", "best loss", "pinned", ...); "preserved" if it stays for
     #: good; "listed" if the state lists it and says no more; "not managed" if nobody deletes it.
     kept_because: str = ""
@@ -76,18 +78,34 @@ def list_checkpoints(
     run = RunDirectory(storage, errors.path_text(directory))
     run.require()
     stored = _stored_state(storage, run.path)
-    found = [
-        checkpoint
-        for prefix in _prefixes(storage, run.path, stored, checkpoint_name)
-        if (checkpoint := _look_at(storage, prefix)) is not None
-    ]
+    listed = _listed_bases(stored)
     saved_at = _times_in(stored)
-    found = [replace(c, saved_at_secs=saved_at.get(_base(c), c.saved_at_secs)) for c in found]
+    filenames = storage.list_dir(run.path)
+    found = []
+    for base in _bases(filenames, listed, checkpoint_name):
+        prefix = os.path.join(run.path, base)
+        if base not in listed and _is_something_else(storage, prefix, filenames):
+            continue
+        checkpoint = _look_at(storage, prefix, filenames)
+        if checkpoint is not None:
+            saved_at_secs = saved_at.get(base, checkpoint.saved_at_secs)
+            found.append(replace(checkpoint, saved_at_secs=saved_at_secs))
     # Files that were copied may have times in any order; within one second, the step decides.
-    found.sort(key=lambda c: (math.floor(c.saved_at_secs), -1 if c.step is None else c.step))
+    found.sort(key=lambda c: (_whole_secs(c.saved_at_secs), -1 if c.step is None else c.step))
     reasons = _reasons(run, stored, found)
     latest = _latest_base(stored, found)
-    return [_listed(c, reasons[_base(c)], latest=_base(c) == latest) for c in found]
+    return [replace(c, kept_because=reasons[_base(c)], latest=_base(c) == latest) for c in found]
+
+
+def look_at(prefix: StrPath, *, storage: Storage | None = None) -> ListedCheckpoint | None:
+    """One checkpoint, V2 or V1, as far as its own files tell; None if there is none."""
+    storage = storage or PosixStorage()
+    text = errors.path_text(prefix)
+    try:
+        filenames = storage.list_dir(naming.directory_of(text))
+    except (errors.FileMissing, errors.NotADirectory):
+        return None
+    return _look_at(storage, text, filenames)
 
 
 def newest_prefix(directory: StrPath, *, storage: Storage | None = None) -> str | None:
@@ -103,39 +121,12 @@ def newest_prefix(directory: StrPath, *, storage: Storage | None = None) -> str 
     run.require()
     stored = _stored_state(storage, run.path)
     if stored is not None:
+        # The copy of a directory may name the original's files; its own are meant.
+        own = os.path.join(run.path, naming.base_of(stored.model_checkpoint_path))
+        if state.checkpoint_exists(own, storage=storage):
+            return own
         return state.existing_prefix(storage, run.path, stored.model_checkpoint_path)
     return next((c.prefix for c in list_checkpoints(run.path, storage=storage) if c.latest), None)
-
-
-def checkpoint_files(storage: Storage, prefix: str) -> dict[str, int]:
-    """The files of one checkpoint, V2 or V1, with their sizes in bytes."""
-    shards = naming.shards_of(naming.base_of(prefix), storage.list_dir(naming.directory_of(prefix)))
-    paths = [
-        naming.index_file(prefix),
-        *(naming.in_directory_of(prefix, filename) for filename in shards),
-        naming.meta_graph_file(prefix),
-        *(naming.v1_shard_files(prefix) or [prefix]),
-    ]
-    infos = {path: storage.stat(path) for path in paths}
-    return {path: info.size_bytes for path, info in infos.items() if info and not info.is_dir}
-
-
-def damage_of(storage: Storage, prefix: str) -> errors.CheckpointError | None:
-    """What is wrong with a V2 checkpoint's index, or with the sizes of its shards."""
-    path = naming.index_file(prefix)
-    for _ in range(_ATTEMPTS):
-        before = storage.stat(path)
-        if before is None:
-            return None
-        try:
-            _check_shard_sizes(storage, prefix)
-            return None
-        except (errors.CorruptCheckpoint, errors.StorageError) as error:
-            damage = error
-        after = storage.stat(path)
-        if after is not None and after.identity == before.identity:
-            return damage
-    return None  # somebody saves it over and over
 
 
 # --------------------------------------------------------------------------- which there are
@@ -149,23 +140,21 @@ def _stored_state(storage: Storage, directory: str) -> CheckpointState | None:
         return None
 
 
-def _prefixes(
-    storage: Storage, directory: str, stored: CheckpointState | None, checkpoint_name: str | None
-) -> list[str]:
-    """The V2 checkpoints in a directory, and the V1 checkpoints in it that the state lists."""
-    bases = [naming.prefix_of_index(filename) for filename in storage.list_dir(directory)]
-    listed = [] if stored is None else [naming.base_of(path) for path in _paths_in(stored)]
-    candidates = dict.fromkeys(base for base in [*bases, *listed] if base)
-    prefixes = [
-        os.path.join(directory, base)
-        for base in candidates
+def _listed_bases(stored: CheckpointState | None) -> set[str]:
+    if stored is None:
+        return set()
+    paths = (*stored.all_model_checkpoint_paths, stored.model_checkpoint_path)
+    return {naming.base_of(path) for path in paths}
+
+
+def _bases(filenames: list[str], listed: set[str], checkpoint_name: str | None) -> list[str]:
+    """What has an index, and what the state lists: that may be V1."""
+    indexed = set(map(naming.prefix_of_index, filenames))
+    return [
+        base
+        for base in sorted(filter(None, indexed | listed))
         if checkpoint_name is None or naming.is_checkpoint_of(_stem(base), checkpoint_name)
     ]
-    return [prefix for prefix in prefixes if state.checkpoint_exists(prefix, storage=storage)]
-
-
-def _paths_in(stored: CheckpointState) -> tuple[str, ...]:
-    return (*stored.all_model_checkpoint_paths, stored.model_checkpoint_path)
 
 
 def _times_in(stored: CheckpointState | None) -> dict[str, float]:
@@ -178,6 +167,10 @@ def _times_in(stored: CheckpointState | None) -> dict[str, float]:
     return {naming.base_of(path): time for path, time in zip(paths, times, strict=True)}
 
 
+def _whole_secs(secs: float) -> int:
+    return math.floor(secs) if math.isfinite(secs) else 0
+
+
 def _stem(base: str) -> str:
     """A base name without the part that stands for the shards of a V1 checkpoint."""
     return naming.meta_graph_file(base, "").removesuffix(".")
@@ -186,135 +179,173 @@ def _stem(base: str) -> str:
 # --------------------------------------------------------------------------- one of them
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    prefix: str
-    step: int | None
-    saved_at_secs: float
-    size_bytes: int
-    #: None if no manager wrote it, or if it cannot be read.
-    details: CheckpointMetadata | None
-    damaged: str | None
-
-
-def _look_at(storage: Storage, prefix: str) -> _Found | None:
-    """None if it is gone meanwhile, or has only the name of a checkpoint."""
-    files = checkpoint_files(storage, prefix)
+def _look_at(storage: Storage, prefix: str, filenames: list[str]) -> ListedCheckpoint | None:
+    """`look_at`, given the names in the checkpoint's directory."""
+    size_bytes = _size_bytes(storage, prefix, filenames)
     mtimes = state.get_checkpoint_mtimes([prefix], storage=storage)
-    if not mtimes:
+    if size_bytes is None or not mtimes:
         return None
     details = None
-    damage = damage_of(storage, prefix)
-    if isinstance(damage, errors.CorruptCheckpoint) and len(files) == 1:
-        return None
+    damage = _damage_of(storage, prefix)
     try:
         with CheckpointReader(prefix, storage=storage) as reader:
             details = catalog.read_metadata(reader)
     except errors.CheckpointNotFound:
         return None
-    except (errors.CorruptCheckpoint, errors.StorageError) as error:
+    except _UNREADABLE as error:
         damage = damage or error
-    return _Found(
-        prefix,
-        naming.parse_step(_stem(prefix)) if details is None else details.step,
-        mtimes[0] if details is None else details.saved_at_secs,
-        sum(files.values()),
-        details,
-        None if damage is None else str(damage),
-    )
-
-
-def _check_shard_sizes(storage: Storage, prefix: str) -> None:
-    ends: dict[int, int] = {}
-    index = BundleIndex(storage.open(naming.index_file(prefix)))
-    try:
-        for _, entry in index.stored_entries():
-            end = entry.offset + entry.size_bytes
-            ends[entry.shard_id] = max(end, ends.get(entry.shard_id, 0))
-    finally:
-        index.close()
-    for shard_id, end in ends.items():
-        path = naming.data_shard(prefix, shard_id, index.header.num_shards)
-        info = storage.stat(path)
-        if info is None and end > 0:
-            raise errors.MissingShard("the data shard is missing", path=path)
-        if info is not None and info.size_bytes < end:
-            raise errors.TruncatedFile(
-                "the file ends before its tensors do",
-                path=path,
-                expected=f"at least {end} bytes",
-                found=f"{info.size_bytes} bytes",
-            )
-
-
-def _listed(found: _Found, reason: str, *, latest: bool) -> ListedCheckpoint:
-    details = found.details
+    damaged = None if damage is None else str(damage)
+    if details is None:
+        step = naming.parse_step(_stem(prefix))
+        return ListedCheckpoint(prefix, step, mtimes[0], size_bytes, damaged=damaged)
     return ListedCheckpoint(
-        found.prefix,
-        found.step,
-        found.saved_at_secs,
-        found.size_bytes,
-        metrics={} if details is None else details.metrics,
-        metadata={} if details is None else details.user,
-        kept_because=reason,
-        latest=latest,
-        damaged=found.damaged,
+        prefix,
+        details.step,
+        details.saved_at_secs,
+        size_bytes,
+        metrics=details.metrics,
+        metadata=details.user,
+        managed=True,
+        damaged=damaged,
     )
 
 
-def _base(found: _Found) -> str:
-    return naming.base_of(found.prefix)
+def _size_bytes(storage: Storage, prefix: str, filenames: list[str]) -> int | None:
+    """Of all files together; None if those that make the checkpoint exist are not there."""
+    shards = naming.shards_of(naming.base_of(prefix), filenames)
+    beside = [naming.in_directory_of(prefix, filename) for filename in shards]
+    committing = _sizes(storage, _committing_files(prefix))
+    others = _sizes(storage, [*beside, naming.meta_graph_file(prefix)])
+    return sum(committing) + sum(others) if committing else None
+
+
+def _sizes(storage: Storage, paths: list[str]) -> list[int]:
+    infos = [storage.stat(path) for path in paths]
+    return [info.size_bytes for info in infos if info is not None and not info.is_dir]
+
+
+def _is_something_else(storage: Storage, prefix: str, filenames: list[str]) -> bool:
+    """Whether a file is called an index, but that of something other than a checkpoint."""
+    if naming.shards_of(naming.base_of(prefix), filenames):
+        return False
+    damage = _damage_of(storage, prefix)
+    return isinstance(damage, errors.CorruptCheckpoint) and not isinstance(
+        damage, errors.MissingShard
+    )
+
+
+def _committing_files(prefix: str) -> list[str]:
+    """The files any of which makes a V2 or V1 checkpoint exist."""
+    return [naming.index_file(prefix), *(naming.v1_shard_files(prefix) or [prefix])]
+
+
+def _damage_of(storage: Storage, prefix: str) -> errors.CheckpointError | None:
+    """What is wrong with a V2 checkpoint's index, or with the sizes of its shards."""
+    index = naming.index_file(prefix)
+    try:
+        open_unchanged(storage, [index], lambda: _open_checked(storage, prefix)).close()
+    except (errors.FileMissing, errors.CheckpointNotFound):
+        return None
+    except _UNREADABLE as error:
+        return error
+    return None
+
+
+def _open_checked(storage: Storage, prefix: str) -> BundleIndex:
+    """The index of a bundle whose shards are as long as it says."""
+    file = storage.open(naming.index_file(prefix))
+    try:
+        index = BundleIndex(file)
+        ends: dict[int, int] = {}
+        for _, entry in index.stored_entries():
+            if entry.size_bytes:  # an empty tensor may lie anywhere
+                end = entry.offset + entry.size_bytes
+                ends[entry.shard_id] = max(end, ends.get(entry.shard_id, 0))
+        for shard_id, end in ends.items():
+            _check_size(storage, naming.data_shard(prefix, shard_id, index.header.num_shards), end)
+    except BaseException:
+        file.close()
+        raise
+    return index
+
+
+def _check_size(storage: Storage, path: str, least_bytes: int) -> None:
+    info = storage.stat(path)
+    if info is None:
+        raise errors.MissingShard("the data shard is missing", path=path)
+    if info.size_bytes < least_bytes:
+        raise errors.TruncatedFile(
+            "the file ends before its tensors do",
+            path=path,
+            expected=f"at least {least_bytes} bytes",
+            found=f"{info.size_bytes} bytes",
+        )
+
+
+def _base(checkpoint: ListedCheckpoint) -> str:
+    return naming.base_of(checkpoint.prefix)
 
 
 # --------------------------------------------------------------------------- why they stay
 
 
-def _latest_base(stored: CheckpointState | None, found: list[_Found]) -> str | None:
-    if stored is not None:
-        return naming.base_of(stored.model_checkpoint_path)
-    return _base(found[-1]) if found else None
+def _latest_base(stored: CheckpointState | None, found: list[ListedCheckpoint]) -> str | None:
+    if stored is None:
+        return _base(found[-1]) if found else None
+    latest = naming.base_of(stored.model_checkpoint_path)
+    if latest not in set(map(_base, found)):
+        _log.warning("the checkpoint state names %s, which is not there", latest)
+    return latest
 
 
 def _reasons(
-    run: RunDirectory, stored: CheckpointState | None, found: list[_Found]
+    run: RunDirectory, stored: CheckpointState | None, found: list[ListedCheckpoint]
 ) -> dict[str, str]:
     """Why each checkpoint stays, by base name."""
     policy = retention_file.read(run.storage, run.path)
-    listed = {naming.base_of(path) for path in _paths_in(stored)} if stored is not None else set()
     pinned = run.pinned_bases()
-    records = {_base(c): _record(c, pinned=_base(c) in pinned) for c in found}
-    tracked = _tracked(run, stored, records.values()) if policy is not None else []
-    tracked_bases = {naming.base_of(record.prefix) for record in tracked}
+    listed = _listed_bases(stored)
+    going = set(run.bases_being_deleted()) - listed
+    standing = [checkpoint for checkpoint in found if _base(checkpoint) not in going]
+    records = {_base(c): _record(c, pinned=_base(c) in pinned) for c in standing}
+    managed = {_base(c) for c in standing if c.managed}
     reasons = {}
-    for checkpoint in found:
-        base = _base(checkpoint)
+    for base, record in records.items():
         if base in listed:
-            reasons[base] = "listed"
-        elif checkpoint.details is not None:
-            reasons[base] = _why_preserved(policy, records[base])
+            reason = "listed"
+        elif base in managed:
+            reason = _why_preserved(policy, record)
         else:
-            reasons[base] = "not managed"
-    if policy is not None and stored is not None:
-        preserved = tuple(record for base, record in records.items() if base not in tracked_bases)
-        view = View(tuple(tracked), preserved, last_preserved_secs=stored.last_preserved_timestamp)
-        wanted = retention.decide(policy, view).reasons
-        reasons |= {naming.base_of(prefix): reason for prefix, reason in wanted.items() if reason}
-    going = dict.fromkeys(run.bases_being_deleted(), "being deleted")
-    return reasons | {base: text for base, text in going.items() if base in reasons.keys() - listed}
+            reason = "not managed"
+        reasons[base] = f"{reason}, pinned" if record.pinned else reason
+    if policy is not None:
+        view = _view(run, stored, records, managed)
+        for prefix, reason in retention.decide(policy, view).reasons.items():
+            reasons[naming.base_of(prefix)] = reason
+    return {**reasons, **dict.fromkeys(going, "being deleted")}
 
 
-def _record(found: _Found, *, pinned: bool) -> CheckpointRecord:
-    metrics = {} if found.details is None else found.details.metrics
-    step = found.step or 0
-    return CheckpointRecord(found.prefix, step, found.saved_at_secs, metrics, pinned)
+def _record(checkpoint: ListedCheckpoint, *, pinned: bool) -> CheckpointRecord:
+    step = checkpoint.step or 0
+    return CheckpointRecord(
+        checkpoint.prefix, step, checkpoint.saved_at_secs, checkpoint.metrics, pinned
+    )
 
 
-def _tracked(
-    run: RunDirectory, stored: CheckpointState | None, records: Iterable[CheckpointRecord]
-) -> list[CheckpointRecord]:
+def _view(
+    run: RunDirectory,
+    stored: CheckpointState | None,
+    records: Mapping[str, CheckpointRecord],
+    managed: set[str],
+) -> View:
+    """What the next manager of the directory will decide about."""
     if stored is None:
-        return []
-    return catalog.tracked_records(run.storage, run.path, stored, list(records))
+        # It takes back what a manager wrote.
+        return View(tuple(record for base, record in records.items() if base in managed))
+    tracked = catalog.tracked_records(run.storage, run.path, stored, list(records.values()))
+    bases = {naming.base_of(record.prefix) for record in tracked}
+    preserved = tuple(record for base, record in records.items() if base not in bases)
+    return View(tuple(tracked), preserved, last_preserved_secs=stored.last_preserved_timestamp)
 
 
 def _why_preserved(policy: Policy | None, record: CheckpointRecord) -> str:
@@ -324,5 +355,4 @@ def _why_preserved(policy: Policy | None, record: CheckpointRecord) -> str:
     wishes = [wish for part in parts for wish in part.wants(view).values() if wish.permanent]
     # A multiple of steps is one for certain; that it was the one of its hour can only be guessed.
     sure = [wish.reason for wish in wishes if not wish.advances_clock]
-    reason = ", ".join(sure or [wish.reason for wish in wishes]) or "preserved"
-    return f"{reason}, pinned" if record.pinned else reason
+    return ", ".join(sure or [wish.reason for wish in wishes]) or "preserved"

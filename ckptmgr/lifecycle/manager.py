@@ -219,6 +219,7 @@ class CheckpointManager:
         try:
             with self._directory.locked():
                 self._directory.remove_leftovers()
+                self._ledger.refresh()
                 staged.publish()
                 self._ledger.record_save(record, durable=self._durable)
         except BaseException:

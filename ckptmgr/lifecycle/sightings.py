@@ -51,7 +51,7 @@ class Mark:
     """What a checkpoint was like when we were done with it."""
 
     listed: Listed
-    #: Of its index; None if nobody looked, which differs from every index.
+    #: Of its index; None if it did not exist.
     index_identity: Identity | None
 
     def is_outdated(self, listed: Listed) -> bool:
@@ -128,11 +128,9 @@ class History:
     def _pass_over(self, checkpoints: Sequence[Listed], locate: Locate) -> None:
         for listed in checkpoints:
             mark = self._marks.get(listed.path)
-            if mark is not None and not mark.is_outdated(listed):
-                continue
-            # With a timestamp, that alone will tell; so a long list costs no look at the disk.
-            located = locate(listed.path) if listed.saved_secs is None else None
-            self._marks[listed.path] = Mark(listed, located.identity if located else None)
+            if mark is None or mark.is_outdated(listed):
+                located = locate(listed.path)
+                self._marks[listed.path] = Mark(listed, located.identity if located else None)
 
 
 class LatestChanges:

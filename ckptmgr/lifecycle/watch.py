@@ -133,7 +133,7 @@ class CheckpointWatcher:
         storage: Where the directory is; the file system by default. Others are polled.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - independent options, each by its name
         self,
         checkpoint_dir: StrPath,
         *,

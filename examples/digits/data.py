@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ Array = np.ndarray[Any, Any]
 PARTS = {"train": slice(0, 1197), "validation": slice(1197, 1497), "test": slice(1497, 1797)}
 
 
+@cache
 def load(part: str) -> tuple[Array, Array]:
     """Images (n, 64) float32 from 0 to 1, and their digits (n,) int64."""
     digits = load_digits()

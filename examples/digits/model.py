@@ -9,11 +9,11 @@ import numpy as np
 from examples.digits.data import Array
 
 HIDDEN_UNITS = 64
-BATCH_SIZE = 64
-LEARNING_RATE = 0.02
+BATCH_SIZE = 8
+LEARNING_RATE = 0.0012
 MOMENTUM = 0.9
 #: Added to the pixels while training, so that no two passes over the data are alike.
-NOISE = 0.3
+NOISE = 0.1
 
 
 def initial_state(seed: int) -> dict[str, Any]:

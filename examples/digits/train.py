@@ -1,6 +1,6 @@
 """Train, saving every so often; started again, go on where it stopped.
 
-python -m examples.digits.train RUN_DIR --steps 4000 --every 200
+python -m examples.digits.train RUN_DIR --steps 10000 --every 500
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 
 import ckptmgr
-from ckptmgr.retention import BestN
 from ckptmgr.storage import Storage
 from examples.digits import data, model
 
@@ -23,8 +22,8 @@ def train(run_dir: str, *, steps: int, every: int, storage: Storage | None = Non
         run_dir,
         save_interval_steps=every,
         max_to_keep=5,
-        keep_every_n_steps=5 * every,
-        keep_best=BestN("loss"),
+        keep_every_n_steps=4 * every,
+        keep_best=ckptmgr.retention.BestN("accuracy", mode="max"),
         storage=storage,
     ) as manager:
         restored = manager.restore()  # fills `state`
@@ -48,8 +47,8 @@ def train(run_dir: str, *, steps: int, every: int, storage: Storage | None = Non
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train on handwritten digits.")
     parser.add_argument("run_dir", help="where the checkpoints go")
-    parser.add_argument("--steps", type=int, default=4000, help="train up to this step")
-    parser.add_argument("--every", type=int, default=200, help="save every so many steps")
+    parser.add_argument("--steps", type=int, default=10_000, help="train up to this step")
+    parser.add_argument("--every", type=int, default=500, help="save every so many steps")
     arguments = parser.parse_args()
     train(arguments.run_dir, steps=arguments.steps, every=arguments.every)
 

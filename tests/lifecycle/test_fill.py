@@ -93,7 +93,9 @@ def test_an_object_gets_back_what_its_state_dict_had() -> None:
 
 def test_an_object_is_checked_against_what_it_has() -> None:
     module = Module(np.zeros(3))
-    with pytest.raises(errors.ShapeMismatch, match=r"'m/weight': wanted shape \(3,\), found \(2,\)"):
+    with pytest.raises(
+        errors.ShapeMismatch, match=r"'m/weight': wanted shape \(3,\), found \(2,\)"
+    ):
         restore({"m": module}, {"m": Module(np.ones(2))})
     assert module.weight.tolist() == [0, 0, 0]
 
@@ -142,22 +144,46 @@ def test_other_names(names: Any) -> None:
 @pytest.mark.parametrize(
     ("target", "error", "message"),
     [
-        ({"a": np.zeros(2), "x/w": np.zeros(2)}, errors.TensorNotFound,
-         r"tensor 'x/w' not found in checkpoint run/m-1\. Did you mean 'layer/w'\?"),
-        ({"a": np.zeros(2), "layer": {"w": np.zeros((3, 2))}}, errors.ShapeMismatch,
-         r"'layer/w': wanted shape \(3, 2\), found \(2, 3\) in checkpoint run/m-1"),
-        ({"a": np.zeros(2), "layer": {"w": np.zeros((2, 3), "f4")}}, errors.DtypeMismatch,
-         r"'layer/w': wanted dtype float32, found dtype float64"),
-        ({"a": np.zeros(2), "n": np.zeros(())}, errors.DtypeMismatch,
-         r"'n': wanted dtype float64, found dtype int64"),
-        ({"a": np.zeros(2), "f": 3}, errors.DtypeMismatch,
-         r"'f': wanted a number for a Python int, found dtype float64"),
-        ({"a": np.zeros(2), "name": 3}, errors.DtypeMismatch,
-         r"'name': wanted a number for a Python int, found dtype string"),
-        ({"a": np.zeros(2), "f": "text"}, errors.DtypeMismatch,
-         r"'f': wanted dtype string, found dtype float64"),
-        ({"a": np.zeros(2), "layer": {"w": 5.0}}, errors.ShapeMismatch,
-         r"'layer/w': wanted shape \(\), found \(2, 3\)"),
+        (
+            {"a": np.zeros(2), "x/w": np.zeros(2)},
+            errors.TensorNotFound,
+            r"tensor 'x/w' not found in checkpoint run/m-1\. Did you mean 'layer/w'\?",
+        ),
+        (
+            {"a": np.zeros(2), "layer": {"w": np.zeros((3, 2))}},
+            errors.ShapeMismatch,
+            r"'layer/w': wanted shape \(3, 2\), found \(2, 3\) in checkpoint run/m-1",
+        ),
+        (
+            {"a": np.zeros(2), "layer": {"w": np.zeros((2, 3), "f4")}},
+            errors.DtypeMismatch,
+            r"'layer/w': wanted dtype float32, found dtype float64",
+        ),
+        (
+            {"a": np.zeros(2), "n": np.zeros(())},
+            errors.DtypeMismatch,
+            r"'n': wanted dtype float64, found dtype int64",
+        ),
+        (
+            {"a": np.zeros(2), "f": 3},
+            errors.DtypeMismatch,
+            r"'f': wanted a number for a Python int, found dtype float64",
+        ),
+        (
+            {"a": np.zeros(2), "name": 3},
+            errors.DtypeMismatch,
+            r"'name': wanted a number for a Python int, found dtype string",
+        ),
+        (
+            {"a": np.zeros(2), "f": "text"},
+            errors.DtypeMismatch,
+            r"'f': wanted dtype string, found dtype float64",
+        ),
+        (
+            {"a": np.zeros(2), "layer": {"w": 5.0}},
+            errors.ShapeMismatch,
+            r"'layer/w': wanted shape \(\), found \(2, 3\)",
+        ),
     ],
 )
 def test_nothing_has_changed_when_it_does_not_fit(

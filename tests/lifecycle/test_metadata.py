@@ -19,7 +19,10 @@ from ckptmgr.lifecycle.metadata import (
 )
 
 _json = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(exclude_categories=["Cs"])),
     lambda inner: st.lists(inner) | st.dictionaries(st.text("ab"), inner),
     max_leaves=5,
@@ -54,12 +57,18 @@ def test_nan_comes_back_and_the_file_is_strict_json() -> None:
         (b"{}", errors.MalformedMetadata),
         (b"\xff", errors.MalformedMetadata),
         (b"[" * 100_000, errors.MalformedMetadata),
-        (b'{"format":1,"step":"1","saved_at_secs":1,"metrics":{},"metadata":{},"skeleton":null}',
-         errors.MalformedMetadata),
-        (b'{"format":1,"step":1,"saved_at_secs":1,"metrics":[],"metadata":{},"skeleton":null}',
-         errors.MalformedMetadata),
-        (b'{"format":1,"step":1,"saved_at_secs":1,"metrics":{"a":"b"},"metadata":{},"skeleton":0}',
-         errors.MalformedMetadata),
+        (
+            b'{"format":1,"step":"1","saved_at_secs":1,"metrics":{},"metadata":{},"skeleton":null}',
+            errors.MalformedMetadata,
+        ),
+        (
+            b'{"format":1,"step":1,"saved_at_secs":1,"metrics":[],"metadata":{},"skeleton":null}',
+            errors.MalformedMetadata,
+        ),
+        (
+            b'{"format":1,"step":1,"saved_at_secs":1,"metrics":{"a":"b"},"metadata":{},"skeleton":0}',
+            errors.MalformedMetadata,
+        ),
         (b'{"format":2}', errors.UnsupportedVersion),
     ],
 )
@@ -70,7 +79,11 @@ def test_what_is_not_metadata(data: bytes, error: type[Exception]) -> None:
 
 def test_numbers_are_metrics() -> None:
     given_metrics = {
-        "a": 1, "b": 0.5, "c": np.float32(2), "d": np.array(3), "e": ml_dtypes.bfloat16(4),
+        "a": 1,
+        "b": 0.5,
+        "c": np.float32(2),
+        "d": np.array(3),
+        "e": ml_dtypes.bfloat16(4),
     }
     assert as_metrics(given_metrics) == {"a": 1.0, "b": 0.5, "c": 2.0, "d": 3.0, "e": 4.0}
     assert as_metrics(None) == {}

@@ -172,7 +172,10 @@ def test_a_checkpoint_can_be_held_by_many(place: tuple[Storage, str]) -> None:
 
 def test_what_is_not_there_cannot_be_held(place: tuple[Storage, str]) -> None:
     storage, path = place
-    with pytest.raises(errors.FileMissing, match="does not exist"), hold(f"{path}/m-1", storage=storage):
+    with (
+        pytest.raises(errors.FileMissing, match="does not exist"),
+        hold(f"{path}/m-1", storage=storage),
+    ):
         pass
     RunDirectory(storage, path).create()
     with (

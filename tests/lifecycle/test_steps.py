@@ -43,7 +43,9 @@ def test_anything_else_is_not(value: Any, message: str) -> None:
         as_step(value)
 
 
-def saved_steps(interval: SaveInterval, steps: list[int], last_seen: int | None = None) -> list[int]:
+def saved_steps(
+    interval: SaveInterval, steps: list[int], last_seen: int | None = None
+) -> list[int]:
     saved = []
     for step in steps:
         if interval.is_due(step, last_seen_step=last_seen, secs_since_save=None):

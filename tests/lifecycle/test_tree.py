@@ -49,8 +49,10 @@ def same(one: Any, other: Any) -> bool:
             and one.tolist() == other.tolist()
         )
     if isinstance(one, dict):
-        return type(other) is dict and list(one) == list(other) and all(
-            same(one[key], other[key]) for key in one
+        return (
+            type(other) is dict
+            and list(one) == list(other)
+            and all(same(one[key], other[key]) for key in one)
         )
     if isinstance(one, list | tuple):
         return type(one) is type(other) and len(one) == len(other) and all(map(same, one, other))
@@ -62,7 +64,15 @@ def same(one: Any, other: Any) -> bool:
     [
         {"w": np.arange(6.0).reshape(2, 3), "b": np.zeros(0, np.int8)},
         {"layer1/w": np.ones(2, ml_dtypes.bfloat16), "layer1/b": np.float32(2.5)},
-        {"step": 7, "lr": 0.1, "on": True, "z": 1 + 2j, "name": "dé", "raw": b"\0\xff", "none": None},
+        {
+            "step": 7,
+            "lr": 0.1,
+            "on": True,
+            "z": 1 + 2j,
+            "name": "dé",
+            "raw": b"\0\xff",
+            "none": None,
+        },
         {"big": 2**200, "negative": -(2**70), "edge": 2**63 - 1, "past": 2**63},
         {"list": [np.zeros(1), [1, (2, 3)], ()], "empty": {}, "nested": {"a": {"b": []}}},
         {"by_id": {0: np.ones(1), 1: {"m": 2.0}, "x": 3}},
@@ -78,9 +88,16 @@ def test_a_state_comes_back_as_it_was(state: Any) -> None:
 
 
 def test_names_are_paths() -> None:
-    state = {"model": {"layers": [Layer(np.zeros(1), np.zeros(2)), Layer(np.zeros(3))]}, "p": Point(1, 2)}
+    state = {
+        "model": {"layers": [Layer(np.zeros(1), np.zeros(2)), Layer(np.zeros(3))]},
+        "p": Point(1, 2),
+    }
     assert list(tree.flatten(state).arrays) == [
-        "model/layers/0/w", "model/layers/0/b", "model/layers/1/w", "p/x", "p/y",
+        "model/layers/0/w",
+        "model/layers/0/b",
+        "model/layers/1/w",
+        "p/x",
+        "p/y",
     ]
     assert list(tree.flatten(np.zeros(1)).arrays) == ["state"]
 
@@ -123,7 +140,11 @@ def test_a_random_generator_is_a_state(generator: Any) -> None:
         ({"s": "\ud800"}, errors.UnsupportedLeaf, r"leaf 's' .* not valid Unicode"),
         ({"a": {"b": 1}, "a/b": 2}, errors.DuplicateName, r"two leaves .* name 'a/b'"),
         ({1: 0, "1": 0}, errors.DuplicateName, r"two leaves .* name '1'"),
-        ({("a", 1): 0}, errors.UnsupportedLeaf, r"a dict key must be a str or an int, found \('a', 1\)"),
+        (
+            {("a", 1): 0},
+            errors.UnsupportedLeaf,
+            r"a dict key must be a str or an int, found \('a', 1\)",
+        ),
         ({"": 0}, errors.InvalidName, r"must not be empty"),
         ({"\ud800": 0}, errors.InvalidName, r"not valid Unicode"),
         ({"\0a": 0}, errors.InvalidName, r"begins with NUL"),
@@ -145,7 +166,16 @@ def test_a_state_that_contains_itself_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "skeleton",
-    [{"dict": 5}, {"list": {}}, {"what": []}, 5, None, {"dict": [["a"]]}, {"dict": [[[], "array"]]}, {}],
+    [
+        {"dict": 5},
+        {"list": {}},
+        {"what": []},
+        5,
+        None,
+        {"dict": [["a"]]},
+        {"dict": [[[], "array"]]},
+        {},
+    ],
 )
 def test_what_is_no_skeleton(skeleton: Any) -> None:
     with pytest.raises(errors.MalformedMetadata):

@@ -1,0 +1,217 @@
+"""What a user reads a checkpoint with, whichever of TensorFlow's formats it is in.
+
+The names and types are those of TensorFlow's own reader. `P.index` makes a V2 checkpoint of P and
+wins over a V1 file called P.
+
+Source: tensorflow/python/training/py_checkpoint_reader.py,
+tensorflow/c/checkpoint_reader.cc.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from ckptmgr import errors, naming
+from ckptmgr.bundle.arrays import Array
+from ckptmgr.bundle.reader import BundleReader
+from ckptmgr.bundle.v1_reader import V1Reader
+from ckptmgr.formats import dtypes
+from ckptmgr.formats.bundle_entry import BundleEntry
+from ckptmgr.formats.dtypes import DataType
+from ckptmgr.formats.saved_tensor_slices import SavedTensor
+from ckptmgr.formats.tensor_slice import TensorSlice
+from ckptmgr.storage.posix import PosixStorage
+from ckptmgr.storage.protocol import Storage
+
+#: What `get_variable_to_dtype_map` says of a dtype that no array can hold, such as a variant.
+UNREADABLE_DTYPE = np.dtype(np.void)
+
+
+class CheckpointReader:
+    """The tensors of one checkpoint. Several threads may read at a time.
+
+    Args:
+        prefix: `run/model.ckpt-100`; for a sharded V1 checkpoint TensorFlow's pattern of its files.
+    Raises:
+        CheckpointNotFound: Saying what there is instead.
+        CorruptCheckpoint: The index is damaged.
+    """
+
+    def __init__(self, prefix: str | os.PathLike[str], *, storage: Storage | None = None) -> None:
+        self._prefix = errors.path_text(prefix)
+        self._reader = _open(storage or PosixStorage(), self._prefix)
+
+    def __enter__(self) -> CheckpointReader:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._reader.close()
+
+    @property
+    def prefix(self) -> str:
+        return self._prefix
+
+    # ----------------------------------------------------------------------- values
+
+    def has_tensor(self, name: str | bytes) -> bool:
+        try:
+            return _as_text(name) in self._reader
+        except errors.TensorNotFound:
+            return False
+
+    def get_tensor(self, name: str | bytes) -> Any:
+        """The value of a tensor, its checksum verified.
+
+        Returns:
+            An array; a NumPy scalar for rank 0; strings as bytes, alone or in an object array.
+        Raises:
+            TensorNotFound, UnsupportedDtype, CorruptCheckpoint: Naming the tensor.
+        """
+        array = self._reader.read(_as_text(name))
+        return array if array.ndim else array[()]
+
+    def get_tensors(self, names: Iterable[str | bytes] | None = None) -> dict[str, Any]:
+        """`get_tensor` of several, of all by default."""
+        wanted = self._reader.entries() if names is None else map(_as_text, names)
+        return {name: self.get_tensor(name) for name in wanted}
+
+    def get_slice(self, name: str | bytes, part: TensorSlice) -> Array:
+        """A part of a tensor, whether it is stored whole or in slices of any kind."""
+        return self._reader.read_slice(_as_text(name), part)
+
+    def verify(self) -> None:
+        """Read everything and compare the checksums.
+
+        Raises:
+            CorruptCheckpoint: At the first that differs.
+        """
+        self._reader.verify()
+
+    # ----------------------------------------------------------------------- descriptions
+
+    def get_variable_to_shape_map(self) -> dict[str, list[int]]:
+        """Every tensor's shape by name, sorted; a partitioned tensor's is that of the whole."""
+        return {name: list(entry.shape) for name, entry in self._reader.entries().items()}
+
+    def get_variable_to_dtype_map(self) -> dict[str, np.dtype[Any]]:
+        """The dtype that each tensor will have: `object` for strings.
+
+        A tensor that cannot be read is listed as `UNREADABLE_DTYPE`; `dtype_name` tells what it is.
+        """
+        return {name: _listed_dtype(entry.dtype) for name, entry in self._reader.entries().items()}
+
+    def entry(self, name: str | bytes) -> BundleEntry | SavedTensor:
+        """What the checkpoint says of a tensor: dtype, shape and slices, in V2 its place too.
+
+        Raises:
+            TensorNotFound: With the names closest to it.
+        """
+        return self._reader.entry(_as_text(name))
+
+    def dtype_name(self, name: str | bytes) -> str:
+        """TensorFlow's name of the stored dtype: "qint8" where `get_tensor` gives an int8."""
+        return dtypes.name(self.entry(name).dtype)
+
+    def num_bytes(self, name: str | bytes) -> int:
+        """How many bytes of the checkpoint's files the values of a tensor take."""
+        return self._reader.stored_bytes(_as_text(name))
+
+    def debug_string(self) -> bytes:
+        """One line per tensor, "w (DT_FLOAT) [3,4]", as TensorFlow's.
+
+        Of a partitioned tensor, V2 lists the slices under their keys, which are not text, and V1
+        the tensor with the number of its slices.
+        """
+        reader = self._reader
+        if isinstance(reader, BundleReader):
+            lines = [_line(key, entry) for key, entry in reader.stored_entries()]
+        else:
+            lines = [
+                _line(name.encode("utf-8"), tensor) + _slice_count(tensor)
+                for name, tensor in reader.entries().items()
+            ]
+        return b"".join(line + b"\n" for line in lines)
+
+
+def _open(storage: Storage, prefix: str) -> BundleReader | V1Reader:
+    if storage.stat(naming.index_file(prefix)) is not None:
+        return BundleReader(storage, prefix)
+    files = naming.v1_shard_files(prefix)
+    info = storage.stat(prefix)
+    meant = _prefix_meant(storage, prefix)
+    if files is None and (info is None or info.is_dir or meant is not None):
+        raise errors.CheckpointNotFound(_why_not_found(storage, prefix, meant))
+    try:
+        return V1Reader(storage, prefix)
+    except errors.CheckpointNotFound:
+        raise errors.CheckpointNotFound(_why_not_found(storage, prefix, meant)) from None
+
+
+def _prefix_meant(storage: Storage, path: str) -> str | None:
+    """The prefix of the checkpoint that a path is one file of; None if it is not."""
+    stem = os.path.splitext(path)[0]
+    is_part = path in (naming.index_file(stem), naming.meta_graph_file(stem))
+    is_part = is_part or bool(naming.shards_of(naming.base_of(stem), [naming.base_of(path)]))
+    stands = storage.stat(naming.index_file(stem)) or storage.stat(stem)
+    return stem if is_part and stands else None
+
+
+def _why_not_found(storage: Storage, prefix: str, meant: str | None) -> str:
+    problem = f"no checkpoint at {prefix}: "
+    if meant is not None:
+        return problem + f"this is one file of a checkpoint; give the prefix {meant!r} instead"
+    info = storage.stat(prefix)
+    directory = naming.directory_of(prefix)
+    if info is not None and info.is_dir:
+        found = _prefixes_in(storage, prefix)
+        examples = [os.path.join(prefix, base) for base in found[-3:]]
+        hint = f", such as {' or '.join(map(repr, examples))}" if examples else ""
+        return problem + f"this is a directory; give the prefix of a checkpoint in it{hint}"
+    if storage.stat(directory) is None:
+        return problem + f"the directory {directory} does not exist"
+    if naming.v1_shard_files(prefix) is not None:
+        return problem + "none of these files exists"
+    near = errors.near_misses(naming.base_of(prefix), _prefixes_in(storage, directory))
+    return problem + f"{naming.index_file(prefix)} does not exist.{near}"
+
+
+def _prefixes_in(storage: Storage, directory: str) -> list[str]:
+    try:
+        names = storage.list_dir(directory)
+    except errors.StorageError:
+        return []
+    return [base for base in map(naming.prefix_of_index, names) if base]
+
+
+def _as_text(name: str | bytes) -> str:
+    """A tensor's name as text; one that is not UTF-8 is no tensor's."""
+    if isinstance(name, str):
+        return name
+    try:
+        return name.decode("utf-8")
+    except UnicodeDecodeError:
+        raise errors.TensorNotFound(f"Key {name!r} not found: it is not UTF-8") from None
+
+
+def _listed_dtype(dtype: int) -> np.dtype[Any]:
+    try:
+        return dtypes.to_numpy(dtype)
+    except errors.UnsupportedDtype:
+        return UNREADABLE_DTYPE
+
+
+def _line(key: bytes, entry: BundleEntry | SavedTensor) -> bytes:
+    dtype = entry.dtype.name if isinstance(entry.dtype, DataType) else ""
+    shape = ",".join(map(str, entry.shape))
+    return key + f" ({dtype}) [{shape}]".encode()
+
+
+def _slice_count(tensor: SavedTensor) -> bytes:
+    return b"" if len(tensor.slices) == 1 else f", {len(tensor.slices)} slices".encode()

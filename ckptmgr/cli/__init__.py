@@ -1,0 +1,1 @@
+"""The `ckptmgr` command: what a person types."""

@@ -1,0 +1,78 @@
+"""The program: picks the subcommand, and turns every failure into one line and a status.
+
+0    done
+1    it could not be done; standard error says why
+2    the command line is wrong
+130  interrupted (128 + SIGINT, as a shell reports it)
+141  whoever read the output has gone (128 + SIGPIPE)
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import logging
+import os
+import sys
+
+from ckptmgr import __version__, errors
+from ckptmgr.cli import ls, show
+from ckptmgr.cli.command import Command
+from ckptmgr.cli.wording import printable
+
+COMMANDS: tuple[Command, ...] = (ls.COMMAND, show.COMMAND)
+
+_FAILED = 1
+_USAGE = 2
+_INTERRUPTED = 130
+_BROKEN_PIPE = 141
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command line, by default the process's own; returns the exit status."""
+    logging.basicConfig(format="ckptmgr: %(message)s", level=logging.WARNING)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A tensor may have a name that the terminal's encoding lacks.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        status = _run(argv)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is still in the buffer would fail again when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except (errors.CheckpointError, OSError) as error:
+        sys.stderr.write(f"ckptmgr: {printable(str(error))}\n")
+        return _FAILED
+    return status
+
+
+def _run(argv: list[str] | None) -> int:
+    parser = _parser()
+    try:
+        arguments = parser.parse_args(argv)
+    except SystemExit as done:  # argparse has printed help, a version or what is wrong
+        return done.code if isinstance(done.code, int) else _USAGE
+    if arguments.command is None:
+        parser.print_help(sys.stderr)
+        return _USAGE
+    command: Command = arguments.command
+    return command.run(arguments, sys.stdout)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ckptmgr", description="Look at the checkpoints of a training run."
+    )
+    parser.add_argument("--version", action="version", version=f"ckptmgr {__version__}")
+    parser.set_defaults(command=None)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for command in COMMANDS:
+        # argparse fills in %-formats, which a summary has none of.
+        description = f"{command.summary[0].upper()}{command.summary[1:]}."
+        subparser = commands.add_parser(command.name, help=command.summary, description=description)
+        command.add_arguments(subparser)
+        subparser.set_defaults(command=command)
+    return parser
