@@ -9,10 +9,9 @@
             manager.save(step + 1)
 """
 
-from ckptmgr import errors, events
+from ckptmgr import errors, events, retention
 from ckptmgr.bundle.checkpoint_reader import CheckpointReader
 from ckptmgr.formats.checkpoint_state import CheckpointState
-from ckptmgr.lifecycle import retention
 from ckptmgr.lifecycle.manager import CheckpointManager, Restored
 from ckptmgr.lifecycle.reading import list_variables, load_checkpoint, load_variable
 from ckptmgr.lifecycle.run_directory import hold

@@ -27,7 +27,7 @@ def checkpoint_at(storage: Storage, path: str) -> str | None:
 
 def no_checkpoints(storage: Storage, directory: str) -> str:
     """A sentence for a directory without any, which names those below it that have some."""
-    found = []
+    found: list[str] = []
     for name in _names(storage, directory)[:_MAX_DIRECTORIES]:
         below = os.path.join(directory, name)
         if len(found) < _MAX_EXAMPLES and _indexed_bases(storage, below):

@@ -196,7 +196,7 @@ def _facts(checkpoint: ListedCheckpoint, now_secs: float) -> list[str]:
     facts = [
         ("step", "unknown" if checkpoint.step is None else str(checkpoint.step)),
         ("saved", f"{wording.local_time(checkpoint.saved_at_secs)} ({age})"),
-        ("files", wording.size(checkpoint.size_bytes)),
+        ("size", wording.size(checkpoint.size_bytes)),
     ]
     metrics = sorted(checkpoint.metrics.items())
     facts += [("metrics", f"{name} {wording.number(value)}") for name, value in metrics]

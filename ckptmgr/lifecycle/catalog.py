@@ -15,7 +15,7 @@ from ckptmgr import errors, naming
 from ckptmgr.bundle.checkpoint_reader import CheckpointReader
 from ckptmgr.formats.checkpoint_state import CheckpointState
 from ckptmgr.lifecycle.metadata import METADATA_NAME, CheckpointMetadata, decode_metadata
-from ckptmgr.lifecycle.retention import CheckpointRecord
+from ckptmgr.retention import CheckpointRecord
 from ckptmgr.storage import Storage
 
 

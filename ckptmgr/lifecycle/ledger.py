@@ -15,10 +15,10 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from ckptmgr import errors, events, naming
+from ckptmgr import errors, events, naming, retention
 from ckptmgr.formats.checkpoint_state import CheckpointState
-from ckptmgr.lifecycle import catalog, retention, state
-from ckptmgr.lifecycle.retention import CheckpointRecord, Decision, Policy, View
+from ckptmgr.lifecycle import catalog, state
+from ckptmgr.retention import CheckpointRecord, Decision, Policy, View
 from ckptmgr.lifecycle.run_directory import RunDirectory
 
 _log = logging.getLogger(__name__)

@@ -19,13 +19,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ckptmgr import errors, naming
+from ckptmgr import errors, naming, retention
 from ckptmgr.bundle.checkpoint_reader import CheckpointReader
 from ckptmgr.bundle.index import BundleIndex
 from ckptmgr.bundle.opening import open_unchanged
 from ckptmgr.formats.checkpoint_state import CheckpointState
-from ckptmgr.lifecycle import catalog, retention, retention_file, state
-from ckptmgr.lifecycle.retention import AnyOf, CheckpointRecord, Policy, View
+from ckptmgr.lifecycle import catalog, retention_file, state
+from ckptmgr.retention import AnyOf, CheckpointRecord, Policy, View
 from ckptmgr.lifecycle.run_directory import RunDirectory
 from ckptmgr.storage import PosixStorage, Storage
 
@@ -54,7 +54,8 @@ class ListedCheckpoint:
     #: Whether a manager wrote it.
     managed: bool = False
     #: The policies that want it ("latest", "best loss", "pinned", ...); "preserved" if it stays for
-    #: good; "listed" if the state lists it and says no more; "not managed" if nobody deletes it.
+    #: good; "listed in the state" where no policy is
+    #: noted; "not managed" if nobody deletes it.
     kept_because: str = ""
     #: Whether a restart continues from it.
     latest: bool = False
@@ -312,7 +313,7 @@ def _reasons(
     reasons = {}
     for base, record in records.items():
         if base in listed:
-            reason = "listed"
+            reason = "listed in the state"
         elif base in managed:
             reason = _why_preserved(policy, record)
         else:

@@ -17,10 +17,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ckptmgr import errors, events, naming
+from ckptmgr import errors, events, naming, retention
 from ckptmgr.bundle import writer
 from ckptmgr.bundle.checkpoint_reader import CheckpointReader
-from ckptmgr.lifecycle import catalog, retention, retention_file
+from ckptmgr.lifecycle import catalog, retention_file
 from ckptmgr.lifecycle.background import BackgroundSave
 from ckptmgr.lifecycle.ledger import Ledger, Listener
 from ckptmgr.lifecycle.metadata import (
@@ -29,7 +29,7 @@ from ckptmgr.lifecycle.metadata import (
     as_user_metadata,
     metadata_tensor,
 )
-from ckptmgr.lifecycle.retention import BestN, CheckpointRecord, Policy
+from ckptmgr.retention import BestN, CheckpointRecord, Policy
 from ckptmgr.lifecycle.run_directory import RunDirectory
 from ckptmgr.lifecycle.saver import is_durable
 from ckptmgr.lifecycle.steps import SaveInterval, as_step

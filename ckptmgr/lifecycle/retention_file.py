@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 from ckptmgr import errors, naming
-from ckptmgr.lifecycle.retention import AnyOf, BestN, EveryNHours, EveryNSteps, LatestN, Policy
+from ckptmgr.retention import AnyOf, BestN, EveryNHours, EveryNSteps, LatestN, Policy
 from ckptmgr.lifecycle.run_directory import RunDirectory
 from ckptmgr.storage import Storage, replace_file
 

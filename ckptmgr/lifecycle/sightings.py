@@ -97,18 +97,22 @@ class History:
             prefix = self._take_one(checkpoints, position, locate)
             if prefix is not None:
                 return prefix
-            if checkpoints[position].path in self._marks and not self._every:
+            if not self._every and self._is_done_with(checkpoints[position]):
                 break  # all before it was passed over
         return None
 
+    def _is_done_with(self, listed: Listed) -> bool:
+        mark = self._marks.get(listed.path)
+        return mark is not None and not mark.is_outdated(listed)
+
     def _take_one(self, checkpoints: Sequence[Listed], position: int, locate: Locate) -> str | None:
         listed = checkpoints[position]
-        mark = self._marks.get(listed.path)
-        if mark is not None and not mark.is_outdated(listed):
+        if self._is_done_with(listed):
             return None
         located = locate(listed.path)
         if located is None:
             return None
+        mark = self._marks.get(listed.path)
         self._marks[listed.path] = Mark(listed, located.identity)
         if mark is not None and mark.index_identity == located.identity:
             return None  # only the state was written again
@@ -127,8 +131,7 @@ class History:
 
     def _pass_over(self, checkpoints: Sequence[Listed], locate: Locate) -> None:
         for listed in checkpoints:
-            mark = self._marks.get(listed.path)
-            if mark is None or mark.is_outdated(listed):
+            if not self._is_done_with(listed):
                 located = locate(listed.path)
                 self._marks[listed.path] = Mark(listed, located.identity if located else None)
 

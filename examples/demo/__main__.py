@@ -112,7 +112,8 @@ class Demo:
             "digits.stopping", self.run_dir, f"--step={step}", f"--point={kill.point}"
         )
         while self.follow() != (trainer, STOPPED):
-            continue
+            if trainer.has_ended:
+                raise Unexpected(f"the training ended; it should have stopped at step {step:,}")
         trainer.kill()
         expected = step if kill.committed else step - EVERY
         latest = ckptmgr.latest_checkpoint(self.run_dir)

@@ -42,8 +42,8 @@ class Presentation:
     def opening(self, kills: int) -> None:
         self._print(
             f"[bold]A training that is killed {kills} times in the middle of a save[/]\n\n"
-            "One process learns to read handwritten digits and saves its state every 500 steps.\n"
-            "Another one measures each checkpoint as it lands. Nothing may be lost.\n\n"
+            "One process learns to read handwritten digits and saves as it goes; another one\n"
+            "measures each checkpoint as it lands, on images that the first has never seen.\n\n"
             "[dim]    step     loss   accuracy[/]"
         )
 
@@ -67,9 +67,9 @@ class Presentation:
     def table(
         self, checkpoints: Sequence[ListedCheckpoint], accuracies: Mapping[int, float]
     ) -> None:
-        """The checkpoints that are left, with the accuracy that the evaluator found."""
+        """The checkpoints that are left; `accuracies` is what the evaluator found, by step."""
         table = Table(box=box.SIMPLE_HEAD, title="What is left, and why", title_justify="left")
-        for name in ("step", "size", "age", "loss", "accuracy"):
+        for name in ("step", "size", "age", "validation\naccuracy", "test\naccuracy"):
             table.add_column(name, justify="right", no_wrap=True)
         table.add_column("why it was kept")
         now_secs = time.time()
@@ -79,7 +79,7 @@ class Presentation:
                 f"{step:,}",
                 f"{checkpoint.size_bytes / 1000:.1f} kB",
                 f"{now_secs - checkpoint.saved_at_secs:.0f} s",
-                f"{checkpoint.metrics['loss']:.4f}",
+                f"{checkpoint.metrics['accuracy']:.1%}",
                 f"{accuracies[step]:.1%}",
                 checkpoint.kept_because,
                 style="bold" if checkpoint.latest else "",

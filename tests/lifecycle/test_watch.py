@@ -364,12 +364,9 @@ def test_training_that_goes_on(run: Run) -> None:
     run.save(1)
     run.finish()
     with watch(run) as watcher:
-        found = []
-        for _ in range(2):
-            found.append((watcher.wait(ENOUGH_SECS), watcher.is_finished))
+        found = [(watcher.wait(ENOUGH_SECS), watcher.is_finished) for _ in range(2)]
         run.save(2)
-        for _ in range(2):
-            found.append((watcher.wait(0), watcher.is_finished))
+        found += [(watcher.wait(0), watcher.is_finished) for _ in range(2)]
     assert found == [
         (run.prefix(1), False),
         (None, True),

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ckptmgr import errors
-from ckptmgr.lifecycle import retention
-from ckptmgr.lifecycle.retention import (
+from ckptmgr import retention
+from ckptmgr.retention import (
     AnyOf,
     BestN,
     CheckpointRecord,
