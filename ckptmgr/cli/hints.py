@@ -30,10 +30,15 @@ def no_checkpoints(storage: Storage, directory: str) -> str:
     found: list[str] = []
     for name in _names(storage, directory)[:_MAX_DIRECTORIES]:
         below = os.path.join(directory, name)
-        if len(found) < _MAX_EXAMPLES and _indexed_bases(storage, below):
+        if len(found) < _MAX_EXAMPLES and _has_checkpoints(storage, below):
             found.append(below)
     sentence = f"no checkpoints in {directory}"
     return f"{sentence}; there are some in {', '.join(found)}" if found else sentence
+
+
+def _has_checkpoints(storage: Storage, directory: str) -> bool:
+    is_named = storage.stat(naming.state_file(directory)) is not None
+    return is_named or bool(_indexed_bases(storage, directory))
 
 
 def _indexed_bases(storage: Storage, directory: str) -> list[str]:

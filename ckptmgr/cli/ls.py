@@ -37,7 +37,7 @@ def _run(arguments: argparse.Namespace, out: TextIO) -> int:
         width = shutil.get_terminal_size().columns
         out.write(render_list(listed, now_secs=time.time(), width=width))
     else:
-        out.write(hints.no_checkpoints(storage, directory) + "\n")
+        out.write(wording.printable(hints.no_checkpoints(storage, directory)) + "\n")
     return 0
 
 
@@ -76,7 +76,8 @@ def render_list(listed: Sequence[ListedCheckpoint], *, now_secs: float, width: i
         Column("AGE", [wording.age(now_secs - c.saved_at_secs) for c in listed], right=True),
         Column("SIZE", [wording.size(c.size_bytes) for c in listed], right=True),
     ]
-    kept = Column("KEPT BECAUSE", [wording.printable(c.kept_because) for c in listed])
+    reasons = [wording.printable(c.kept_because) for c in listed]
+    kept = Column("KEPT BECAUSE", reasons, wraps=True)
     names = sorted({name for c in listed for name in c.metrics})
     columns = [*before, *(_metric_column(name, listed) for name in names), kept]
     if not fits(columns, width) and names:
@@ -104,11 +105,11 @@ def _metric_column(name: str, listed: Sequence[ListedCheckpoint]) -> Column:
 def _joined_metrics(listed: Sequence[ListedCheckpoint]) -> Column:
     cells = [
         ", ".join(
-            f"{wording.printable(k)} {wording.number(v)}" for k, v in sorted(c.metrics.items())
+            f"{wording.printable(k)}={wording.number(v)}" for k, v in sorted(c.metrics.items())
         )
         for c in listed
     ]
-    return Column("METRICS", cells)
+    return Column("METRICS", cells, wraps=True)
 
 
 def _footer(listed: Sequence[ListedCheckpoint]) -> list[str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 _GAP = "  "
 # Narrower, a text is harder to read wrapped than running over the edge.
-_LEAST_WRAPPED_WIDTH = 16
+_LEAST_WRAPPED_WIDTH = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,34 +18,66 @@ class Column:
     cells: Sequence[str]
     #: As numbers stand.
     right: bool = False
+    #: Words that may go on in the next line.
+    wraps: bool = False
 
     @property
     def width(self) -> int:
         return max(map(len, (self.title, *self.cells)))
 
-    def justified(self, text: str) -> str:
-        return text.rjust(self.width) if self.right else text.ljust(self.width)
+    @property
+    def least_width(self) -> int:
+        return min(self.width, _LEAST_WRAPPED_WIDTH) if self.wraps else self.width
 
 
 def fits(columns: Sequence[Column], width: int) -> bool:
-    """Whether no line of the table is longer than `width`."""
-    return sum(column.width for column in columns) + len(_GAP) * (len(columns) - 1) <= width
+    """Whether the table can be laid out so that no line is longer than `width`."""
+    return sum(column.least_width for column in columns) + _gaps(columns) <= width
 
 
 def render(columns: Sequence[Column], width: int) -> list[str]:
-    """The lines of a table: titles, then a line per row. The last column wraps at `width`."""
-    *fixed, last = columns
-    indent = sum(column.width + len(_GAP) for column in fixed)
-    room = max(width - indent, _LEAST_WRAPPED_WIDTH)
-    lines = []
-    for row in range(-1, len(last.cells)):
-        cells = [column.title if row < 0 else column.cells[row] for column in columns]
-        start = "".join(c.justified(cell) + _GAP for c, cell in zip(fixed, cells, strict=False))
-        end = last.justified(cells[-1]) if last.right else cells[-1]
-        # Breaking a word would break a name.
-        first, *more = textwrap.wrap(
-            end, room, break_long_words=False, break_on_hyphens=False, drop_whitespace=True
-        ) or [""]
-        lines.append((start + (end if not more else first)).rstrip())
-        lines += [" " * indent + text for text in more]
-    return lines
+    """The lines of a table: titles, then each row. It may run over the edge if it does not fit."""
+    widths = _widths(columns, width)
+    titles = [column.title for column in columns]
+    rows = zip(*(column.cells for column in columns), strict=True)
+    return [line for row in (titles, *rows) for line in _row(columns, row, widths)]
+
+
+def _gaps(columns: Sequence[Column]) -> int:
+    return len(_GAP) * (len(columns) - 1)
+
+
+def _widths(columns: Sequence[Column], width: int) -> list[int]:
+    """What each column gets: those that wrap share what the others leave."""
+    wrapping = sum(column.wraps for column in columns)
+    room = width - _gaps(columns) - sum(c.width for c in columns if not c.wraps)
+    widths = []
+    for column in columns:
+        if column.wraps:
+            widths.append(max(column.least_width, min(column.width, room // wrapping)))
+            room -= widths[-1]
+            wrapping -= 1
+        else:
+            widths.append(column.width)
+    return widths
+
+
+def _row(columns: Sequence[Column], cells: Sequence[str], widths: Sequence[int]) -> list[str]:
+    parts = [
+        _wrapped(cell, width) if column.wraps else [cell]
+        for column, cell, width in zip(columns, cells, widths, strict=True)
+    ]
+    return [
+        _GAP.join(
+            text.rjust(width) if column.right else text.ljust(width)
+            for column, text, width in zip(columns, line, widths, strict=True)
+        ).rstrip()
+        for line in zip_longest(*parts, fillvalue="")
+    ]
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    if len(text) <= width:
+        return [text]
+    # A name that is too long for a line stays whole.
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)

@@ -40,7 +40,7 @@ def age(secs: float) -> str:
 
 def numbers(values: Sequence[float | None]) -> list[str]:
     """One column of numbers, with as many decimals as the one that needs most; None is `-`."""
-    finite = [value for value in values if value is not None and math.isfinite(value)]
+    finite = [float(value) for value in values if value is not None and math.isfinite(value)]
     if all(value.is_integer() and abs(value) < 1e15 for value in finite):
         decimals = 0
     else:

@@ -53,9 +53,8 @@ class ListedCheckpoint:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     #: Whether a manager wrote it.
     managed: bool = False
-    #: The policies that want it ("latest", "best loss", "pinned", ...); "preserved" if it stays for
-    #: good; "listed in the state" where no policy is
-    #: noted; "not managed" if nobody deletes it.
+    #: The policies that want it ("latest", "best loss", "pinned", ...), or "preserved" if it stays
+    #: for good; without a policy "listed in the state" or, if nobody deletes it, "not managed".
     kept_because: str = ""
     #: Whether a restart continues from it.
     latest: bool = False

@@ -78,7 +78,7 @@ class Saver:
             raise errors.InvalidArgument("No variables to save: var_list is empty")
         self._reshape = reshape
         self._sharded = sharded
-        self._write_version = WriteVersion(write_version)
+        self._write_version = _as_write_version(write_version)
         self._pad_step_number = pad_step_number
         self._save_relative_paths = save_relative_paths
         self._durable = is_durable(durability)
@@ -238,3 +238,12 @@ def is_durable(durability: str) -> bool:
     if durability not in {"fsync", "none"}:
         raise errors.InvalidArgument(f"durability must be 'fsync' or 'none', found {durability!r}")
     return durability == "fsync"
+
+
+def _as_write_version(version: int) -> WriteVersion:
+    try:
+        return WriteVersion(version)
+    except ValueError:
+        raise errors.InvalidArgument(
+            f"write_version must be WriteVersion.V1 or WriteVersion.V2, found {version!r}"
+        ) from None
