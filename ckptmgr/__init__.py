@@ -1,12 +1,12 @@
 """TensorFlow's checkpoint system without TensorFlow, for any training loop.
 
-    import ckptmgr
+import ckptmgr
 
-    with ckptmgr.CheckpointManager(state, "run", save_interval_steps=100) as manager:
-        manager.restore()
-        for step in range(manager.latest_step() or 0, 10_000):
-            train(state)
-            manager.save(step + 1)
+with ckptmgr.CheckpointManager(state, "run", save_interval_steps=100) as manager:
+manager.restore()
+for step in range(manager.latest_step() or 0, 10_000):
+train(state)
+manager.save(step + 1)
 """
 
 from ckptmgr import errors, events, retention

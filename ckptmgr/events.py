@@ -1,4 +1,4 @@
-"""Frozen records of what happened, handed to whoever listens (`CheckpointManager(on_event=...)`)."""
+"""Frozen records of what happened, for those who listen: `CheckpointManager(on_event=...)`."""
 
 from __future__ import annotations
 

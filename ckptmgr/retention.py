@@ -25,6 +25,7 @@ from typing import Protocol, runtime_checkable
 
 from ckptmgr import errors
 
+
 @dataclass(frozen=True, slots=True)
 class CheckpointRecord:
     """What retention knows of one committed checkpoint."""
@@ -171,7 +172,9 @@ class BestN(_Combinable):
         tracked = {record.prefix for record in view.tracked}
         best = self.ranked([*view.preserved, *view.tracked])[: self.n]
         return {
-            record.prefix: Wish(f"best {self.metric}") for record in best if record.prefix in tracked
+            record.prefix: Wish(f"best {self.metric}")
+            for record in best
+            if record.prefix in tracked
         }
 
     def ranked(self, records: Iterable[CheckpointRecord]) -> list[CheckpointRecord]:
@@ -284,7 +287,7 @@ def from_arguments(
         policies.append(keep_best)
     elif keep_best is not None:
         raise errors.InvalidArgument(
-            f"keep_best must be a retention.BestN, for example BestN('loss', 1), found {keep_best!r}"
+            f"keep_best must be a retention.BestN, for example BestN('loss'), found {keep_best!r}"
         )
     return policies[0] if len(policies) == 1 else AnyOf(tuple(policies))
 

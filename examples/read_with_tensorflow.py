@@ -20,7 +20,9 @@ def main() -> None:
         for name in names:
             if not np.array_equal(theirs.get_tensor(name), ours.get_tensor(name)):
                 sys.exit(f"TensorFlow reads another value of {name}")
-    print(f"TensorFlow {tf.__version__} reads all {len(names)} tensors, with the same values")
+    print(
+        f"TensorFlow {tf.__version__} reads all {len(names)} tensors in the file, with the same values"
+    )
 
 
 if __name__ == "__main__":

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckptmgr import errors
-from ckptmgr import retention
+from ckptmgr import errors, retention
 from ckptmgr.retention import (
     AnyOf,
     BestN,
@@ -160,11 +160,11 @@ def test_a_policy_of_the_users_own() -> None:
         (lambda: LatestN(True), r"found True"),
         (lambda: EveryNHours(-1), r"EveryNHours: hours must be a positive number, found -1"),
         (lambda: EveryNHours(math.nan), r"found nan"),
-        (lambda: EveryNSteps(2.5), r"EveryNSteps: n must be a positive integer, found 2.5"),
+        (lambda: EveryNSteps(cast(int, 2.5)), r"EveryNSteps: n must be a positive integer, found 2.5"),
         (lambda: BestN("loss", 0), r"BestN: n must be a positive integer, found 0"),
         (lambda: BestN("loss", mode="least"), r"mode must be 'min' or 'max', found 'least'"),
         (lambda: BestN(""), r"metric must be the name of a metric, found ''"),
-        (lambda: LatestN(1) | 5, r"expected a retention policy, found 5"),
+        (lambda: LatestN(1) | cast(Policy, 5), r"expected a retention policy, found 5"),
         (
             lambda: retention.from_arguments(
                 max_to_keep=0,
@@ -179,7 +179,7 @@ def test_a_policy_of_the_users_own() -> None:
                 max_to_keep=1,
                 keep_checkpoint_every_n_hours=None,
                 keep_every_n_steps=None,
-                keep_best="loss",
+                keep_best=cast(BestN, "loss"),
             ),
             r"keep_best must be a retention.BestN, .* found 'loss'",
         ),

@@ -261,14 +261,14 @@ class BundleReader:
             raise error.located(path=shard.path, tensor=name) from None
 
     def _verify_entry(self, name: str, entry: BundleEntry) -> None:
+        # The bytes of a dtype that only a later TensorFlow knows have a checksum all the same.
+        with suppress(errors.UnsupportedDtype):
+            self._check_size(name, entry)
         if entry.dtype == DataType.DT_STRING:
             self._read_strings(name, entry)
         elif entry.dtype == DataType.DT_VARIANT:
             self._verify_variants(name, entry)
         else:
-            # The bytes of a dtype that only a later TensorFlow knows have a checksum all the same.
-            with suppress(errors.UnsupportedDtype):
-                self._check_size(name, entry)
             self._read_verified(name, entry, _scratch(entry.size_bytes))
 
     def _verify_variants(self, name: str, entry: BundleEntry) -> None:

@@ -142,7 +142,7 @@ def _check_leaf(source: str, leaf: Any, stored: Stored, recorded_at: Path) -> No
             f"in checkpoint {stored.prefix}"
         )
     wanted, accepted = _wanted_dtype(source, leaf, tensor.dtype)
-    if not accepted and not (type(leaf) is int and _is_big_int(stored, recorded_at)):
+    if not accepted and not (isinstance(leaf, int) and _is_big_int(stored, recorded_at)):
         raise errors.DtypeMismatch(
             f"tensor {source!r}: wanted {wanted}, found dtype {_dtype_name(tensor.dtype)} "
             f"in checkpoint {stored.prefix}"

@@ -130,7 +130,9 @@ def _encode_array(array: np.ndarray[Any, Any], name: str) -> tuple[str, np.ndarr
     return ARRAY, np.asarray(array)
 
 
-def _encode_object_array(array: np.ndarray[Any, Any], name: str) -> tuple[str, np.ndarray[Any, Any]]:
+def _encode_object_array(
+    array: np.ndarray[Any, Any], name: str
+) -> tuple[str, np.ndarray[Any, Any]]:
     kinds = {type(item) for item in array.flat}
     if kinds <= {bytes}:
         return ARRAY, array
@@ -180,4 +182,8 @@ def _as_array(value: Any, name: str) -> np.ndarray[Any, Any]:
 
 def _type_name(value: object) -> str:
     kind = type(value)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return (
+        kind.__qualname__
+        if kind.__module__ == "builtins"
+        else f"{kind.__module__}.{kind.__qualname__}"
+    )

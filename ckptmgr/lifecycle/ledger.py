@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 from ckptmgr import errors, events, naming, retention
 from ckptmgr.formats.checkpoint_state import CheckpointState
 from ckptmgr.lifecycle import catalog, state
-from ckptmgr.retention import CheckpointRecord, Decision, Policy, View
 from ckptmgr.lifecycle.run_directory import RunDirectory
+from ckptmgr.retention import CheckpointRecord, Decision, Policy, View
 
 _log = logging.getLogger(__name__)
 
@@ -174,7 +174,10 @@ class Ledger:
         state.write_state(self._directory, new_state, durable=durable)
         info = self._storage.stat(naming.state_file(self._directory.path))
         self._known = Known(
-            list(decision.keep), latest, decision.last_preserved_secs, info.identity if info else None
+            list(decision.keep),
+            latest,
+            decision.last_preserved_secs,
+            info.identity if info else None,
         )
         if self._preserved is not None:
             self._preserved += decision.preserve

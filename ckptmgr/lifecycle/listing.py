@@ -25,8 +25,8 @@ from ckptmgr.bundle.index import BundleIndex
 from ckptmgr.bundle.opening import open_unchanged
 from ckptmgr.formats.checkpoint_state import CheckpointState
 from ckptmgr.lifecycle import catalog, retention_file, state
-from ckptmgr.retention import AnyOf, CheckpointRecord, Policy, View
 from ckptmgr.lifecycle.run_directory import RunDirectory
+from ckptmgr.retention import AnyOf, CheckpointRecord, Policy, View
 from ckptmgr.storage import PosixStorage, Storage
 
 _log = logging.getLogger(__name__)

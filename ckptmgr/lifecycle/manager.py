@@ -29,11 +29,11 @@ from ckptmgr.lifecycle.metadata import (
     as_user_metadata,
     metadata_tensor,
 )
-from ckptmgr.retention import BestN, CheckpointRecord, Policy
 from ckptmgr.lifecycle.run_directory import RunDirectory
 from ckptmgr.lifecycle.saver import is_durable
 from ckptmgr.lifecycle.steps import SaveInterval, as_step
 from ckptmgr.lifecycle.subject import Names, Snapshot, subject_of
+from ckptmgr.retention import BestN, CheckpointRecord, Policy
 from ckptmgr.storage import PosixStorage, Storage
 
 _log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class CheckpointManager:
         clock: Unix time in seconds.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the public surface
         self,
         state: Any,
         directory: str | os.PathLike[str],
@@ -165,7 +165,7 @@ class CheckpointManager:
         number = as_step(step)
         checked_metrics = as_metrics(metrics)
         checked_metadata = as_user_metadata(metadata)
-        due = force and number != self._last_saved_step or self._is_due(number)
+        due = (force and number != self._last_saved_step) or self._is_due(number)
         self._last_seen_step = number
         if not due:
             return None

@@ -1,7 +1,7 @@
 """What the manager writes beside the tensors: one string tensor of JSON in the bundle itself.
 
-It is part of the checkpoint, so it is committed, verified, moved and deleted with it, and TensorFlow
-passes over a key that it does not look for.
+It is part of the checkpoint, so it is committed, verified, moved and deleted with it, and
+TensorFlow passes over a key that it does not look for.
 
     {"format": 1, "step": 100, "saved_at_secs": 1795150343.9, "metrics": {"loss": 0.25},
      "metadata": {...the user's...}, "skeleton": ...}

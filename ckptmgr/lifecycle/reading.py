@@ -25,7 +25,9 @@ def load_checkpoint(
         CheckpointNotFound: There is none.
     """
     storage = storage or PosixStorage()
-    return CheckpointReader(_prefix_of(storage, errors.path_text(ckpt_dir_or_file)), storage=storage)
+    return CheckpointReader(
+        _prefix_of(storage, errors.path_text(ckpt_dir_or_file)), storage=storage
+    )
 
 
 def load_variable(ckpt_dir_or_file: StrPath, name: str, *, storage: Storage | None = None) -> Any:

@@ -9,8 +9,8 @@ import json
 from typing import Any
 
 from ckptmgr import errors, naming
-from ckptmgr.retention import AnyOf, BestN, EveryNHours, EveryNSteps, LatestN, Policy
 from ckptmgr.lifecycle.run_directory import RunDirectory
+from ckptmgr.retention import AnyOf, BestN, EveryNHours, EveryNSteps, LatestN, Policy
 from ckptmgr.storage import Storage, replace_file
 
 

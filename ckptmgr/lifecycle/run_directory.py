@@ -16,7 +16,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from ckptmgr import errors, naming
 from ckptmgr.storage import PosixStorage, Storage
@@ -230,10 +230,8 @@ class RunDirectory:
 
     def _mark(self, directory: str, path: str) -> None:
         self._prepare(directory)
-        try:
+        with suppress(errors.FileExists):
             self.storage.create(path).close()
-        except errors.FileExists:
-            pass
 
     def _names(self, directory: str) -> list[str]:
         try:
@@ -242,10 +240,8 @@ class RunDirectory:
             return []
 
     def _unlink(self, path: str) -> None:
-        try:
+        with suppress(errors.FileMissing):
             self.storage.unlink(path)
-        except errors.FileMissing:
-            pass
 
 
 @contextmanager

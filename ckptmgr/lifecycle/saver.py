@@ -45,7 +45,7 @@ class Saver:
         reshape: Restore tensors of another shape with the same number of elements.
         sharded: Write one shard per distinct `device` of the arrays.
         max_to_keep: The window; None or 0 keeps every checkpoint.
-        keep_checkpoint_every_n_hours: Of those that leave the window, keep one for each such period.
+        keep_checkpoint_every_n_hours: Of those that leave the window, keep one per such period.
         allow_empty: Accept an empty `var_list`; `save` then writes nothing and returns None.
         write_version: V2, or V1 for readers older than TensorFlow 0.12.
         pad_step_number: `model.ckpt-00000100` instead of `model.ckpt-100`.
@@ -56,7 +56,7 @@ class Saver:
         alignment_bytes: Where tensors start in a shard; 1 packs them as TensorFlow does.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - TensorFlow's arguments
         self,
         var_list: Mapping[str, Any] | Iterable[Any],
         *,
@@ -225,7 +225,7 @@ class Saver:
         self._history.replace_last(entries)
 
     def recover_last_checkpoints(self, checkpoint_paths: Sequence[str]) -> None:
-        """Take over the checkpoints of an earlier Saver, oldest first; missing ones are left out."""
+        """Take over the checkpoints of an earlier Saver, oldest first; missing ones are not."""
         entries = []
         for path in checkpoint_paths:
             mtimes = state.get_checkpoint_mtimes([path], storage=self._storage)

@@ -202,7 +202,7 @@ def get_checkpoint_mtimes(
     return [float(math.floor(mtime_secs)) for mtime_secs in found if mtime_secs is not None]
 
 
-def update_checkpoint_state(
+def update_checkpoint_state(  # noqa: PLR0913 - TensorFlow's arguments
     save_dir: StrPath,
     model_checkpoint_path: StrPath,
     all_model_checkpoint_paths: Sequence[StrPath] | None = None,

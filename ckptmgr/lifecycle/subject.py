@@ -79,7 +79,10 @@ class SaverSubject:
         return Snapshot(self.saver.named_tensors(), None)
 
     def restore(
-        self, reader: CheckpointReader, metadata: CheckpointMetadata | None, names: Names
+        self,
+        reader: CheckpointReader,
+        metadata: CheckpointMetadata | None,  # noqa: ARG002 - a Saver records no structure
+        names: Names,
     ) -> Any:
         if names is not None:
             raise errors.InvalidArgument(
@@ -127,4 +130,3 @@ def _array(reader: CheckpointReader, name: str) -> np.ndarray[Any, Any]:
     if isinstance(value, np.ndarray):
         return value
     return np.asarray(value, object if isinstance(value, bytes) else None)
-

@@ -64,9 +64,7 @@ def flatten(state: Any) -> FlatState:
     return FlatState(arrays, skeleton)
 
 
-def unflatten(
-    skeleton: Skeleton, values: Mapping[str, Array], path: tuple[str, ...] = ()
-) -> Any:
+def unflatten(skeleton: Skeleton, values: Mapping[str, Array], path: tuple[str, ...] = ()) -> Any:
     """Rebuild the state below `path`; a dataclass or namedtuple comes back as a dict.
 
     Raises:
@@ -113,9 +111,7 @@ def validate_name(name: str) -> None:
 
 
 def is_random_generator(value: object) -> bool:
-    return isinstance(
-        value, np.random.Generator | np.random.RandomState | np.random.BitGenerator
-    )
+    return isinstance(value, np.random.Generator | np.random.RandomState | np.random.BitGenerator)
 
 
 def is_stateful(value: object) -> bool:
@@ -177,9 +173,7 @@ def _flatten(node: Any, path: tuple[str, ...], arrays: dict[str, Array]) -> Skel
             ]
         }
     if (names := fields_of(node)) is not None:
-        return {
-            "fields": [[n, _flatten(getattr(node, n), (*path, n), arrays)] for n in names]
-        }
+        return {"fields": [[n, _flatten(getattr(node, n), (*path, n), arrays)] for n in names]}
     if isinstance(node, list | tuple):
         kind = "list" if isinstance(node, list) else "tuple"
         return {kind: [_flatten(c, (*path, str(i)), arrays) for i, c in enumerate(node)]}
@@ -279,9 +273,11 @@ def _container(skeleton: Skeleton, path: tuple[str, ...], depth: int) -> tuple[s
 
 
 def _brief(skeleton: Skeleton) -> str:
-    return f"{type(skeleton).__name__} with {len(skeleton)} entries" if (
-        isinstance(skeleton, dict | list)
-    ) else f"{skeleton!r:.60}"
+    return (
+        f"{type(skeleton).__name__} with {len(skeleton)} entries"
+        if (isinstance(skeleton, dict | list))
+        else f"{skeleton!r:.60}"
+    )
 
 
 def _is_pair(item: Any) -> bool:

@@ -118,10 +118,10 @@ class Demo:
         expected = step if kill.committed else step - EVERY
         latest = ckptmgr.latest_checkpoint(self.run_dir)
         if latest != os.path.join(self.run_dir, f"model.ckpt-{expected}"):
-            raise Unexpected(f"killed at step {step} {kill.words}, but latest is {latest}")
+            raise Unexpected(f"killed at step {step:,} {kill.words}, but latest is {latest}")
         left_behind = unfinished_files(self.run_dir)
         if not left_behind:
-            raise Unexpected(f"the kill at step {step} was not in the middle of anything")
+            raise Unexpected(f"the kill at step {step:,} was not in the middle of anything")
         while self.steps_seen()[-1:] != [expected]:
             self.follow()
         self.show.killed(step, kill.words, expected, left_behind)

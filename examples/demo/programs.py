@@ -54,8 +54,7 @@ class Program:
         self._reader.start()
 
     def _read(self, lines: Lines) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
+        for line in self._process.stdout or ():
             self._output.append(line)
             lines.put((self, line.rstrip("\n")))
         lines.put((self, None))
@@ -69,7 +68,7 @@ class Program:
             raise ProgramFailed(self._description(f"ended with status {status} before the kill"))
 
     def require_good_end(self) -> None:
-        """Call it when there are no more lines; raises ProgramFailed if it was not we who ended it."""
+        """Call it after the last line; raises ProgramFailed if it failed of its own accord."""
         self.has_ended = True
         status = self._process.wait()
         if status != 0 and not self._was_killed:

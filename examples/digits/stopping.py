@@ -1,6 +1,6 @@
 """A disk that stands still in the middle of a save, so that somebody can pull the plug.
 
-python -m examples.digits.stopping RUN_DIR --steps 10000 --every 500 --step 1500 --point data-renamed
+python -m examples.digits.stopping RUN_DIR --steps 9000 --every 500 --step 1500 --point data-renamed
 
 Trains like `train.py`, up to the named point of one save. There it prints `stopped` and waits to be
 killed, as a machine would wait that is slow at just this moment. The library is not changed for

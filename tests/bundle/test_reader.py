@@ -235,9 +235,11 @@ def test_replaced_while_it_is_opened(saves: int, moment: str) -> None:
     memory = MemoryStorage()
     cases.save(memory, "m", generation(0))
     values = iter(range(1, saves + 1))
+    opened = []
 
     def replace(operation: str, path: str) -> None:
-        if operation == "open" and moment in path:
+        opened.append(path)
+        if moment in path:
             for value in values:
                 cases.save(memory, "m", generation(value))
 
@@ -245,7 +247,6 @@ def test_replaced_while_it_is_opened(saves: int, moment: str) -> None:
     with BundleReader(observed, "m") as reader:
         reader.verify()
         cases.assert_identical(reader.read("w"), np.full(50, saves))
-    opened = [path for operation, path in observed.calls if operation == "open"]
     closed = [path for operation, path in observed.calls if operation == "close"]
     assert sorted(opened) == sorted(closed)
 
@@ -286,10 +287,13 @@ def test_rewritten_in_place_while_it_is_opened() -> None:
     writer.write([whole[: len(whole) // 2]], 0)
 
     def finish(operation: str, path: str) -> None:
-        if operation == "open" and path == "m.index":
+        if path == "m.index":
             writer.write([whole], 0)
+            observed.after = lambda *_: None
 
-    with BundleReader(ObservedStorage(memory, after=finish), "m") as reader:
+    observed = ObservedStorage(memory, after=finish)
+
+    with BundleReader(observed, "m") as reader:
         cases.assert_identical(reader.read("w"), np.full(50, 0))
 
 
@@ -399,7 +403,7 @@ def test_every_damaged_byte_is_noticed_or_harmless(path: str, kind: str) -> None
             assert found == expected, where
             harmless += 1
     # Gaps between tensors, and the padding in the footer of the index.
-    assert noticed > 3 * harmless > 0 or kind == "cut"
+    assert noticed >= 3 * harmless > 0 or kind == "cut"
 
 
 def test_dtype_of_a_variant(golden: Path) -> None:

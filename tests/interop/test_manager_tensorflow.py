@@ -26,7 +26,7 @@ def test_tensorflow_reads_what_the_manager_saved(tf: Any, tmp_path: Path) -> Non
     assert reader.get_tensor("layer/b").dtype == ml_dtypes.bfloat16
     assert reader.get_tensor("step") == 7
     assert reader.get_tensor("name") == "dé".encode()
-    ours = {name: shape for name, shape in ckptmgr.list_variables(tmp_path)}
+    ours = dict(ckptmgr.list_variables(tmp_path))
     assert dict(tf.train.list_variables(str(tmp_path))) == ours
 
     restored = tf.raw_ops.RestoreV2(

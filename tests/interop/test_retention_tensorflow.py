@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import types
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,8 +55,8 @@ _thorough = settings(
 
 
 @pytest.fixture
-def directories(tmp_path: Path) -> Iterator[tuple[str, str]]:
-    yield str(tmp_path / "tf"), str(tmp_path / "ours")
+def directories(tmp_path: Path) -> tuple[str, str]:
+    return str(tmp_path / "tf"), str(tmp_path / "ours")
 
 
 def assert_same(theirs: str, ours: str) -> None:

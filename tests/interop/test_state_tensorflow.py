@@ -77,7 +77,7 @@ def test_the_same_file_is_written(
 )
 def test_the_same_is_made_of_any_file(tf: Any, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "checkpoint").write_bytes(content)
-    results = []
+    results: list[Any] = []
     for read in (tf.train.get_checkpoint_state, ckptmgr.get_checkpoint_state):
         try:
             state = read(str(tmp_path))
@@ -86,12 +86,15 @@ def test_the_same_is_made_of_any_file(tf: Any, tmp_path: Path, content: bytes) -
         except ckptmgr.errors.MalformedState:
             results.append("ValueError")
         else:
-            results.append(state and (
-                state.model_checkpoint_path,
-                list(state.all_model_checkpoint_paths),
-                list(state.all_model_checkpoint_timestamps),
-                state.last_preserved_timestamp,
-            ))
+            results.append(
+                state
+                and (
+                    state.model_checkpoint_path,
+                    list(state.all_model_checkpoint_paths),
+                    list(state.all_model_checkpoint_timestamps),
+                    state.last_preserved_timestamp,
+                )
+            )
     assert results[0] == results[1]
 
 

@@ -47,7 +47,7 @@ def test_arrays_are_filled_in_place() -> None:
     target = {"layer": {"w": w}, "b": [np.zeros(1)]}
     result = restore(target, {"layer": {"w": np.eye(2)}, "b": [np.ones(1)]})
     assert result is target
-    assert target["layer"]["w"] is w  # type: ignore[call-overload]
+    assert target["layer"]["w"] is w
     assert w.tolist() == [[1, 0], [0, 1]]
 
 
@@ -68,7 +68,7 @@ def test_tuples_are_rebuilt_and_dataclasses_changed() -> None:
         n: int
 
     mutable, target = Mutable(0), {"t": (0, 1), "p": Point(0, 0), "f": Frozen(0)}
-    target["m"] = mutable  # type: ignore[assignment]
+    target["m"] = mutable
     restore(target, {"t": (5, 6), "p": Point(7, 8), "f": Frozen(9), "m": Mutable(4)})
     assert (target["t"], target["p"], target["f"]) == ((5, 6), Point(7, 8), Frozen(9))
     assert mutable.n == 4

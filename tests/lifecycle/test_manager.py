@@ -26,6 +26,11 @@ def save_all(manager: CheckpointManager, steps: Any, **arguments: Any) -> list[i
     return [step for step in steps if manager.save(step, **arguments) is not None]
 
 
+def save_and_wait(manager: CheckpointManager, step: int) -> None:
+    manager.save(step)
+    manager.wait()
+
+
 def temporaries(directory: Path | str) -> list[str]:
     return [name for name in os.listdir(directory) if ".tmp-" in name]
 
@@ -34,21 +39,21 @@ def temporaries(directory: Path | str) -> list[str]:
 
 
 def test_the_loop_of_the_readme(tmp_path: Path) -> None:
-    state = {"w": np.zeros(3), "step": 0}
+    state: dict[str, Any] = {"w": np.zeros(3), "step": 0}
     with CheckpointManager(state, tmp_path / "run", save_interval_steps=10) as manager:
         for step in range(1, 101):
-            state["w"] += 1  # type: ignore[operator]
+            state["w"] += 1
             state["step"] = step
             manager.save(step)
     assert manager.all_steps() == [60, 70, 80, 90, 100]
 
-    resumed = {"w": np.zeros(3), "step": 0}
+    resumed: dict[str, Any] = {"w": np.zeros(3), "step": 0}
     with CheckpointManager(resumed, tmp_path / "run", save_interval_steps=10) as manager:
         restored = manager.restore()
     assert restored is not None
     assert (restored.step, resumed["step"]) == (100, 100)
     assert restored.state is resumed
-    assert resumed["w"].tolist() == [100, 100, 100]  # type: ignore[attr-defined]
+    assert resumed["w"].tolist() == [100, 100, 100]
 
 
 def test_save_returns_the_prefix_or_none(tmp_path: Path) -> None:
@@ -112,7 +117,10 @@ def test_going_back(tmp_path: Path) -> None:
     assert manager.latest_step() == 40
     assert manager.all_steps() == [20, 30, 40, 50]
     assert [os.path.basename(p) for p in manager.checkpoints] == [
-        "model.ckpt-20", "model.ckpt-50", "model.ckpt-30", "model.ckpt-40",
+        "model.ckpt-20",
+        "model.ckpt-50",
+        "model.ckpt-30",
+        "model.ckpt-40",
     ]
     restored = CheckpointManager(state, tmp_path).restore()
     assert restored is not None
@@ -225,9 +233,7 @@ def test_a_moved_directory_goes_on(tmp_path: Path) -> None:
         manager.save(step, metrics={"loss": step})
     manager.close()
     shutil.move(tmp_path / "old", tmp_path / "new")
-    manager = CheckpointManager(
-        state, tmp_path / "new", max_to_keep=2, keep_best=BestN("loss")
-    )
+    manager = CheckpointManager(state, tmp_path / "new", max_to_keep=2, keep_best=BestN("loss"))
     assert manager.latest_checkpoint == str(tmp_path / "new" / "model.ckpt-4")
     manager.save(5, metrics={"loss": 5})
     assert manager.all_steps() == [1, 4, 5]
@@ -238,7 +244,11 @@ def test_the_hours_clock_survives_a_restart(tmp_path: Path) -> None:
     for step in range(1, 13):
         clock.now_secs += 1500
         manager = CheckpointManager(
-            {"w": np.zeros(1)}, tmp_path, max_to_keep=2, keep_checkpoint_every_n_hours=1, clock=clock
+            {"w": np.zeros(1)},
+            tmp_path,
+            max_to_keep=2,
+            keep_checkpoint_every_n_hours=1,
+            clock=clock,
         )
         manager.save(step)
         manager.close()
@@ -304,9 +314,7 @@ def test_a_held_checkpoint_outlives_retention_until_the_save_after(tmp_path: Pat
 
 
 def test_a_policy_replaces_the_arguments(tmp_path: Path) -> None:
-    manager = CheckpointManager(
-        {"w": np.zeros(1)}, tmp_path, retention=LatestN(1) | EveryNSteps(3)
-    )
+    manager = CheckpointManager({"w": np.zeros(1)}, tmp_path, retention=LatestN(1) | EveryNSteps(3))
     save_all(manager, range(1, 8))
     assert manager.all_steps() == [3, 6, 7]
 
@@ -330,7 +338,12 @@ def test_best_is_restored(tmp_path: Path) -> None:
 
 
 def test_other_files_are_left_alone(tmp_path: Path) -> None:
-    others = ["model.ckpt-1.txt", "model.ckpt-best.index", "other-1.index", "model.ckpt-10.index.bak"]
+    others = [
+        "model.ckpt-1.txt",
+        "model.ckpt-best.index",
+        "other-1.index",
+        "model.ckpt-10.index.bak",
+    ]
     for name in others:
         (tmp_path / name).write_text("mine")
     manager = CheckpointManager({"w": np.zeros(1)}, tmp_path, max_to_keep=1)
@@ -367,7 +380,9 @@ def test_restore_or_initialize(tmp_path: Path) -> None:
     assert manager.restore_or_initialize(lambda: calls.append("init")) is None
     assert calls == ["init"]
     prefix = manager.save(1)
-    assert CheckpointManager(state, tmp_path).restore_or_initialize(lambda: calls.append("")) == prefix
+    assert (
+        CheckpointManager(state, tmp_path).restore_or_initialize(lambda: calls.append("")) == prefix
+    )
     assert calls == ["init"]
 
 
@@ -384,12 +399,10 @@ def test_restore_into_another_state_and_under_other_names(tmp_path: Path) -> Non
     manager = CheckpointManager({"encoder": {"w": np.ones(2)}, "head": np.ones(1)}, tmp_path)
     manager.save(1)
     target = {"backbone": {"w": np.zeros(2)}, "new_head": np.zeros(5)}
-    restored = manager.restore(
-        state=target, names={"backbone/w": "encoder/w", "new_head": None}
-    )
+    restored = manager.restore(state=target, names={"backbone/w": "encoder/w", "new_head": None})
     assert restored is not None
     assert restored.state is target
-    assert (target["backbone"]["w"].tolist(), target["new_head"].tolist()) == ([1, 1], [0] * 5)  # type: ignore[call-overload, union-attr, attr-defined]
+    assert (target["backbone"]["w"].tolist(), target["new_head"].tolist()) == ([1, 1], [0] * 5)
 
 
 def test_nothing_has_changed_when_a_restore_does_not_fit(tmp_path: Path) -> None:
@@ -507,7 +520,9 @@ def test_a_deletion_that_a_crash_cut_off_is_finished(tmp_path: Path) -> None:
     state = {"w": np.zeros(1)}
     manager = CheckpointManager(state, tmp_path, max_to_keep=2)
     save_all(manager, (1, 2))
-    backup = {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path) if "-1." in name}
+    backup = {
+        name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path) if "-1." in name
+    }
     manager.save(3)
     manager.close()
     # The crash came after the state was written: checkpoint 1 is still there, and marked.
@@ -667,8 +682,7 @@ def test_a_failed_save_is_reported_and_the_next_one_works(
     manager.wait()
     storage.armed = True
     with pytest.raises(errors.StorageError, match="No space left on device"):
-        manager.save(2)
-        manager.wait()
+        save_and_wait(manager, 2)
     assert [type(event) for event in seen][-1] is events.SaveFailed
     restored = CheckpointManager({"w": np.zeros(2)}, directory).restore()
     assert restored is not None
@@ -695,15 +709,18 @@ def test_an_old_checkpoint_that_cannot_be_deleted_fails_no_save(tmp_path: Path) 
 
 
 def test_an_asynchronous_save_has_the_values_of_its_moment(tmp_path: Path) -> None:
-    state = {"w": np.zeros(200_000), "n": 0}
+    state: dict[str, Any] = {"w": np.zeros(200_000), "n": 0}
     with CheckpointManager(state, tmp_path, max_to_keep=None, asynchronous=True) as manager:
         for step in range(1, 6):
-            state["w"][:] = step  # type: ignore[index]
+            state["w"][:] = step
             state["n"] = step
             assert manager.save(step) is not None
     for step in range(1, 6):
         reader = ckptmgr.load_checkpoint(str(tmp_path / f"model.ckpt-{step}"))
-        assert (np.unique(reader.get_tensor("w")).tolist(), reader.get_tensor("n")) == ([step], step)
+        assert (np.unique(reader.get_tensor("w")).tolist(), reader.get_tensor("n")) == (
+            [step],
+            step,
+        )
 
 
 def test_close_raises_what_nobody_has_seen(tmp_path: Path) -> None:

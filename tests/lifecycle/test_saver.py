@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -21,7 +21,11 @@ def test_saving_and_restoring_in_place(tmp_path: Path) -> None:
     saver = Saver({"layer/w": w, "layer/b": b})
     prefix = saver.save(str(tmp_path / "model.ckpt"), global_step=7)
     assert prefix == str(tmp_path / "model.ckpt-7")
-    assert files(tmp_path) == ["checkpoint", "model.ckpt-7.data-00000-of-00001", "model.ckpt-7.index"]
+    assert files(tmp_path) == [
+        "checkpoint",
+        "model.ckpt-7.data-00000-of-00001",
+        "model.ckpt-7.index",
+    ]
     w[:] = 0
     restored = saver.restore(prefix)
     assert restored["layer/w"] is w
@@ -61,7 +65,10 @@ def test_the_window(tmp_path: Path) -> None:
     for step in range(4):
         saver.save(str(tmp_path / "m"), step)
     assert saver.last_checkpoints == [str(tmp_path / "m-2"), str(tmp_path / "m-3")]
-    assert [name for name in files(tmp_path) if name.endswith(".index")] == ["m-2.index", "m-3.index"]
+    assert [name for name in files(tmp_path) if name.endswith(".index")] == [
+        "m-2.index",
+        "m-3.index",
+    ]
 
 
 def test_a_new_saver_can_take_the_old_ones_checkpoints_over(tmp_path: Path) -> None:
@@ -77,7 +84,9 @@ def test_a_new_saver_can_take_the_old_ones_checkpoints_over(tmp_path: Path) -> N
     for step in (3, 4):
         saver.save(str(tmp_path / "m"), step)
     assert [name for name in files(tmp_path) if name.endswith(".index")] == [
-        "m-2.index", "m-3.index", "m-4.index",
+        "m-2.index",
+        "m-3.index",
+        "m-4.index",
     ]
 
 
@@ -112,7 +121,8 @@ def test_a_shard_per_device(tmp_path: Path) -> None:
     variables = {"a": OnDevice(1, "gpu:1"), "b": OnDevice(2, "gpu:0"), "c": OnDevice(3, "gpu:1")}
     prefix = Saver(variables, sharded=True).save(str(tmp_path / "m"))
     assert [name for name in files(tmp_path) if ".data" in name] == [
-        "m.data-00000-of-00002", "m.data-00001-of-00002",
+        "m.data-00000-of-00002",
+        "m.data-00001-of-00002",
     ]
     reader = ckptmgr.load_checkpoint(str(prefix))
     assert [reader.get_tensor(name)[0] for name in "abc"] == [1, 2, 3]
@@ -171,9 +181,17 @@ def test_reshape(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("target", "error", "message"),
     [
-        ({"a": np.zeros(2), "layr/w": np.zeros(3)}, errors.TensorNotFound, "Did you mean 'layer/w'"),
+        (
+            {"a": np.zeros(2), "layr/w": np.zeros(3)},
+            errors.TensorNotFound,
+            "Did you mean 'layer/w'",
+        ),
         ({"a": np.zeros(2), "layer/w": np.zeros(4)}, errors.ShapeMismatch, r"wanted shape \(4,\)"),
-        ({"a": np.zeros(2), "layer/w": np.zeros(3, "i4")}, errors.DtypeMismatch, "wanted dtype int32"),
+        (
+            {"a": np.zeros(2), "layer/w": np.zeros(3, "i4")},
+            errors.DtypeMismatch,
+            "wanted dtype int32",
+        ),
     ],
 )
 def test_nothing_has_changed_when_a_restore_does_not_fit(
@@ -190,14 +208,22 @@ def test_nothing_has_changed_when_a_restore_does_not_fit(
     [
         (lambda d: Saver({}), errors.InvalidArgument, "No variables to save"),
         (lambda d: Saver("w"), errors.InvalidArgument, "found str"),
-        (lambda d: Saver(5), errors.InvalidArgument, "found int"),
+        (lambda d: Saver(cast(Any, 5)), errors.InvalidArgument, "found int"),
         (lambda d: Saver([np.zeros(1)]), errors.InvalidArgument, "has no name, found ndarray"),
         (lambda d: Saver({"": np.zeros(1)}), errors.InvalidName, "must not be empty"),
         (lambda d: Saver({"w": 1}, write_version=3), errors.InvalidArgument, "V2, found 3"),
         (lambda d: Saver({"w": np.zeros(1)}).save(f"{d}/m", -1), errors.InvalidStep, "found -1"),
         (lambda d: Saver({"w": np.zeros(1)}).save(f"{d}/m[1]"), errors.InvalidName, r"contains \["),
-        (lambda d: Saver({"w": np.zeros(1)}).save(f"{d}/"), errors.InvalidName, "must end in a file"),
-        (lambda d: Saver({"w": np.zeros(1)}).save(f"{d}/checkpoint"), errors.InvalidName, "collides"),
+        (
+            lambda d: Saver({"w": np.zeros(1)}).save(f"{d}/"),
+            errors.InvalidName,
+            "must end in a file",
+        ),
+        (
+            lambda d: Saver({"w": np.zeros(1)}).save(f"{d}/checkpoint"),
+            errors.InvalidName,
+            "collides",
+        ),
         (
             lambda d: Saver({"w": np.zeros(1)}).save(f"{d}/m", latest_filename="a/b"),
             errors.InvalidName,
@@ -210,7 +236,11 @@ def test_nothing_has_changed_when_a_restore_does_not_fit(
         ),
         (lambda d: Saver({"w": None}).save(f"{d}/m"), errors.UnsupportedLeaf, "'w' .* it is None"),
         (lambda d: Saver({"w": print}).save(f"{d}/m"), errors.UnsupportedLeaf, "leaf 'w'"),
-        (lambda d: Saver({"w": np.zeros(1)}).restore(None), errors.InvalidArgument, "when it is None"),
+        (
+            lambda d: Saver({"w": np.zeros(1)}).restore(cast(str, None)),
+            errors.InvalidArgument,
+            "when it is None",
+        ),
         (lambda d: Saver({"w": np.zeros(1)}).restore(f"{d}/m"), errors.CheckpointNotFound, "/m"),
         (
             lambda d: Saver({"w": np.zeros(1, "u4")}, write_version=1).save(f"{d}/m"),
