@@ -13,6 +13,7 @@ Our own additions stand in one hidden directory, so that a listing shows what Te
     run/.ckptmgr/writers/<token>              locked while that writer lives
     run/.ckptmgr/holds/<base>.<token>         locked while a reader holds that checkpoint
     run/.ckptmgr/pins/<base>                  exists while that checkpoint is pinned
+    run/.ckptmgr/publishing/<base>            exists, but the state may not say so yet
     run/.ckptmgr/deleting/<base>              given up; whoever saves next finishes its deletion
     run/.ckptmgr/retention.json               the policy last used here, for `ckptmgr ls`
     run/.ckptmgr/finished                     exists when training said that it is done
@@ -215,16 +216,12 @@ def pins_directory(directory: str) -> str:
     return os.path.join(directory, INTERNAL_DIRECTORY, "pins")
 
 
-def pin_file(directory: str, base: str) -> str:
-    return os.path.join(pins_directory(directory), base)
+def publishing_directory(directory: str) -> str:
+    return os.path.join(directory, INTERNAL_DIRECTORY, "publishing")
 
 
 def deleting_directory(directory: str) -> str:
     return os.path.join(directory, INTERNAL_DIRECTORY, "deleting")
-
-
-def deleting_file(directory: str, base: str) -> str:
-    return os.path.join(deleting_directory(directory), base)
 
 
 def retention_file(directory: str) -> str:

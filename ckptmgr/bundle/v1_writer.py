@@ -42,6 +42,7 @@ class StagedV1:
     #: What there is to remove should the save not succeed.
     _temporaries: list[str] = field(default_factory=list)
     _renamed: list[str] = field(default_factory=list)
+    _is_publishing: bool = False
 
     def publish(self) -> None:
         """Make the checkpoint exist, replacing one of the same name.
@@ -49,13 +50,15 @@ class StagedV1:
         Must be called with the directory's lock held.
         """
         first, *others = self._finals
+        self._is_publishing = True
         if others:
             self._retire(first)
             for final in others:
-                self._rename(final)
+                self._renamed.append(final)
+                self.storage.rename(self._temporary(final), final)
             # Shard 0 vouches for the others: they must reach the disk before it does.
             self._sync_directory()
-        self._rename(first)
+        self.storage.rename(self._temporary(first), first)
         self._temporaries.clear()
         self._renamed.clear()
         # The checkpoint must outlive a power cut before anything names it.
@@ -66,9 +69,8 @@ class StagedV1:
 
         Does nothing once the checkpoint exists, even if `publish` was interrupted in that moment.
         """
-        first = self._finals[0]
-        if not (first in self._renamed and is_gone(self.storage, self._temporary(first))):
-            # Renamed shards go too: beside an older shard 0 they would pass for its own.
+        first = self._temporary(self._finals[0])
+        if not (self._is_publishing and is_gone(self.storage, first)):
             remove_quietly(self.storage, [*self._temporaries, *self._renamed])
         self._temporaries.clear()
         self._renamed.clear()
@@ -80,10 +82,6 @@ class StagedV1:
             # Were this removal to reach the disk after a new shard's name, a power cut would
             # leave an old shard 0 beside new ones.
             self._sync_directory()
-
-    def _rename(self, final: str) -> None:
-        self._renamed.append(final)
-        self.storage.rename(self._temporary(final), final)
 
     def _sync_directory(self) -> None:
         if self.options.durable:

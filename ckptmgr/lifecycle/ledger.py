@@ -4,8 +4,10 @@ The state file is the truth that all processes share. A ledger remembers what it
 there, and looks again whenever the file is another one; so a save costs the same however many
 checkpoints the directory holds, and two processes that save into one directory see each other's.
 
-A checkpoint that is given up is first marked (`.ckptmgr/deleting/<base>`), then leaves the state,
-then is deleted. A process that dies in between leaves the mark, and the next save finishes it.
+What takes several steps is marked first, so that whoever saves next finishes what a crash cut off. A
+new checkpoint is marked (`.ckptmgr/publishing/<base>`) until the state lists it: found again, it is
+taken over as if it had been listed. One that is given up is marked (`.ckptmgr/deleting/<base>`) until
+it is gone.
 """
 
 from __future__ import annotations
@@ -146,20 +148,30 @@ class Ledger:
 
     # ----------------------------------------------------------------------- changing
 
-    def record_save(self, record: CheckpointRecord, *, durable: bool) -> None:
-        """Name a new checkpoint in the state and apply the policy.
+    def prepare_save(self, prefix: str) -> None:
+        """Before the checkpoint at `prefix` is made to exist; needs the lock."""
+        known = self.refresh()
+        for base in self._directory.publishing.names():
+            listed = any(naming.base_of(record.prefix) == base for record in known.tracked)
+            path = os.path.join(self._directory.path, base)
+            found = None if listed else catalog.find_checkpoint(self._storage, path)
+            if found is not None and found.managed:
+                known.tracked.append(found.record)
+                self._forget_preserved(found.record)
+            self._directory.publishing.remove(base)
+        self._directory.publishing.add(naming.base_of(prefix))
 
-        Needs the lock, and a `refresh` under it from before the checkpoint existed.
-        """
+    def record_save(self, record: CheckpointRecord, *, durable: bool) -> None:
+        """Name a new checkpoint in the state and apply the policy; after `prepare_save`."""
         known = self._known
         others = [other for other in known.tracked if not _same_base(other, record)]
-        if self._preserved is not None:
-            self._preserved = [r for r in self._preserved if not _same_base(r, record)]
+        self._forget_preserved(record)
         known = replace(known, tracked=[*others, record], latest=record.prefix)
         decision = retention.decide(self._policy, self._view(known, holds=True))
         for given_up in decision.delete:
-            self._directory.mark_deleting(naming.base_of(given_up.prefix))
+            self._directory.deleting.add(naming.base_of(given_up.prefix))
         self._write(decision, record.prefix, durable=durable)
+        self._directory.publishing.remove(naming.base_of(record.prefix))
         self._finish_deletions(decision, durable=durable)
 
     def _write(self, decision: Decision, latest: str, *, durable: bool) -> None:
@@ -185,7 +197,7 @@ class Ledger:
     def _finish_deletions(self, decision: Decision, *, durable: bool) -> None:
         kept = {naming.base_of(record.prefix) for record in decision.keep}
         held = self._directory.held_bases()
-        for base in self._directory.bases_being_deleted():
+        for base in self._directory.deleting.names():
             prefix = os.path.join(self._directory.path, base)
             if base in held:
                 self._listener(events.DeletionDeferred(prefix))
@@ -193,9 +205,9 @@ class Ledger:
             try:
                 if base not in kept:  # it may have been saved again since
                     state.remove_files(self._storage, prefix, durable=durable)
-                    self._directory.remove_pin(base)
+                    self._directory.pins.remove(base)
                     self._listener(events.CheckpointDeleted(prefix))
-                self._directory.unmark_deleting(base)
+                self._directory.deleting.remove(base)
             except errors.StorageError as error:
                 # The new checkpoint is safe; the mark stays, so the next save tries again.
                 _log.warning("could not delete checkpoint %s: %s", prefix, error)
@@ -214,14 +226,18 @@ class Ledger:
         )
 
     def _with_pins(self, records: list[CheckpointRecord]) -> list[CheckpointRecord]:
-        pinned = self._directory.pinned_bases()
+        pinned = set(self._directory.pins.names())
         return [replace(r, pinned=naming.base_of(r.prefix) in pinned) for r in records]
+
+    def _forget_preserved(self, record: CheckpointRecord) -> None:
+        if self._preserved is not None:
+            self._preserved = [r for r in self._preserved if not _same_base(r, record)]
 
     def _preserved_records(self) -> list[CheckpointRecord]:
         """The checkpoints on disk that are not tracked; looked for when first needed."""
         if self._preserved is None:
             tracked = {naming.base_of(record.prefix) for record in self._known.tracked}
-            going = set(self._directory.bases_being_deleted())
+            going = set(self._directory.deleting.names())
             self._preserved = [
                 checkpoint.record
                 for checkpoint in catalog.scan(self._storage, self._directory.path, self._name)

@@ -303,9 +303,9 @@ def _reasons(
 ) -> dict[str, str]:
     """Why each checkpoint stays, by base name."""
     policy = retention_file.read(run.storage, run.path)
-    pinned = run.pinned_bases()
+    pinned = set(run.pins.names())
     listed = _listed_bases(stored)
-    going = set(run.bases_being_deleted()) - listed
+    going = set(run.deleting.names()) - listed
     standing = [checkpoint for checkpoint in found if _base(checkpoint) not in going]
     records = {_base(c): _record(c, pinned=_base(c) in pinned) for c in standing}
     managed = {_base(c) for c in standing if c.managed}

@@ -219,7 +219,7 @@ class CheckpointManager:
         try:
             with self._directory.locked():
                 self._directory.remove_leftovers()
-                self._ledger.refresh()
+                self._ledger.prepare_save(prefix)
                 staged.publish()
                 self._ledger.record_save(record, durable=self._durable)
         except BaseException:
@@ -371,11 +371,11 @@ class CheckpointManager:
 
     def pin(self, step: int) -> None:
         """Keep this checkpoint, across restarts, until `unpin`."""
-        self._with_checkpoint(as_step(step), self._directory.pin)
+        self._with_checkpoint(as_step(step), self._directory.pins.add)
 
     def unpin(self, step: int) -> None:
         """Leave this checkpoint to retention again, from the next save on."""
-        self._with_checkpoint(as_step(step), self._directory.remove_pin)
+        self._with_checkpoint(as_step(step), self._directory.pins.remove)
 
     def _with_checkpoint(self, step: int, change: Callable[[str], None]) -> None:
         self._require_open()

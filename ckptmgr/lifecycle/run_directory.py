@@ -17,6 +17,7 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 from ckptmgr import errors, naming
 from ckptmgr.storage import PosixStorage, Storage
@@ -174,42 +175,30 @@ class RunDirectory:
             lock.release()
             self._unlink(path)
 
-    # ----------------------------------------------------------------------- pins
+    # ----------------------------------------------------------------------- marks on checkpoints
 
-    def pinned_bases(self) -> set[str]:
-        return set(self._names(naming.pins_directory(self.path)))
+    @property
+    def pins(self) -> Marks:
+        """Checkpoints that the user wants to stay."""
+        return Marks(self.storage, naming.pins_directory(self.path), durable=True)
 
-    def pin(self, base: str) -> None:
-        """Mark a checkpoint as pinned, durably; the lock must be held."""
-        self._mark(naming.pins_directory(self.path), naming.pin_file(self.path, base))
-        # A pin is the user's word; it must outlive a power cut.
-        self.storage.sync_dir(naming.pins_directory(self.path))
+    @property
+    def publishing(self) -> Marks:
+        """Checkpoints that exist, or are about to, and that the state may not list yet."""
+        return Marks(self.storage, naming.publishing_directory(self.path), durable=False)
 
-    def remove_pin(self, base: str) -> None:
-        """Take a pin off, if there is one; the lock must be held."""
-        self._unlink(naming.pin_file(self.path, base))
-
-    # ----------------------------------------------------------------------- deletions
-
-    def bases_being_deleted(self) -> list[str]:
-        return self._names(naming.deleting_directory(self.path))
-
-    def mark_deleting(self, base: str) -> None:
-        """Note that a checkpoint was given up; the lock must be held.
-
-        Not synced: a power cut that loses the mark leaves a checkpoint too many, not too few.
-        """
-        path = naming.deleting_file(self.path, base)
-        self._mark(naming.deleting_directory(self.path), path)
-
-    def unmark_deleting(self, base: str) -> None:
-        self._unlink(naming.deleting_file(self.path, base))
+    @property
+    def deleting(self) -> Marks:
+        """Checkpoints that were given up; the state no longer lists them."""
+        return Marks(self.storage, naming.deleting_directory(self.path), durable=False)
 
     # ----------------------------------------------------------------------- the end of training
 
     def mark_finished(self) -> None:
         """Tell followers that no checkpoint will come."""
-        self._mark(naming.internal_directory(self.path), naming.finished_file(self.path))
+        self._prepare(naming.internal_directory(self.path))
+        with suppress(errors.FileExists):
+            self.storage.create(naming.finished_file(self.path)).close()
 
     def unmark_finished(self) -> None:
         self._unlink(naming.finished_file(self.path))
@@ -224,24 +213,55 @@ class RunDirectory:
     # ----------------------------------------------------------------------- names
 
     def _prepare(self, directory: str) -> None:
-        for made in self.storage.make_dirs(directory):
-            # Synced data in a directory whose own name was lost is lost as well.
-            self.storage.sync_dir(os.path.dirname(made.rstrip("/")) or ".")
-
-    def _mark(self, directory: str, path: str) -> None:
-        self._prepare(directory)
-        with suppress(errors.FileExists):
-            self.storage.create(path).close()
+        make_directory(self.storage, directory)
 
     def _names(self, directory: str) -> list[str]:
-        try:
-            return self.storage.list_dir(directory)
-        except errors.FileMissing:
-            return []
+        return _names_in(self.storage, directory)
 
     def _unlink(self, path: str) -> None:
         with suppress(errors.FileMissing):
             self.storage.unlink(path)
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """A set of checkpoints' base names, as empty files; changed only under the directory's lock.
+
+    A mark that is not durable may be lost in a power cut: it then leaves a checkpoint too many on
+    the disk, never too few.
+    """
+
+    storage: Storage
+    path: str
+    durable: bool
+
+    def names(self) -> list[str]:
+        return _names_in(self.storage, self.path)
+
+    def add(self, base: str) -> None:
+        make_directory(self.storage, self.path)
+        with suppress(errors.FileExists):
+            self.storage.create(os.path.join(self.path, base)).close()
+        if self.durable:
+            self.storage.sync_dir(self.path)  # the user was told that it holds
+
+    def remove(self, base: str) -> None:
+        with suppress(errors.FileMissing):
+            self.storage.unlink(os.path.join(self.path, base))
+
+
+def make_directory(storage: Storage, path: str) -> None:
+    """Make a directory and its parents, durably."""
+    for made in storage.make_dirs(path):
+        # Synced data in a directory whose own name was lost is lost as well.
+        storage.sync_dir(os.path.dirname(made.rstrip("/")) or ".")
+
+
+def _names_in(storage: Storage, directory: str) -> list[str]:
+    try:
+        return storage.list_dir(directory)
+    except errors.FileMissing:
+        return []
 
 
 @contextmanager

@@ -17,6 +17,7 @@ Source for the reserved names: tensorflow/python/trackable/base.py.
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -111,6 +112,9 @@ def validate_name(name: str) -> None:
 
 
 def is_random_generator(value: object) -> bool:
+    # NumPy imports this module when it is first used, and no generator exists before that.
+    if "numpy.random" not in sys.modules:
+        return False
     return isinstance(value, np.random.Generator | np.random.RandomState | np.random.BitGenerator)
 
 

@@ -24,8 +24,8 @@ _ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "",
 }
 
-# Starting Python and importing scikit-learn takes a second or two on an idle machine.
-_SILENCE_LIMIT_SECS = 120
+# The longest silence is the import of TensorFlow: a few seconds on an idle machine.
+_SILENCE_LIMIT_SECS = 60
 
 
 class ProgramFailed(Exception):

@@ -18,7 +18,7 @@ def train(run_dir: str, *, steps: int, every: int, storage: Storage | None = Non
     validation = data.load("validation")
     state = model.initial_state(seed=0)
     with ckptmgr.CheckpointManager(
-        {k: v for k, v in state.items() if k != "rng"},
+        state,
         run_dir,
         save_interval_steps=every,
         max_to_keep=5,

@@ -16,14 +16,14 @@ Array = np.ndarray[Any, Any]
 
 TOKEN = "0123456789abcdef" * 2
 
-NUMPY_DTYPES = (
-    "float16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool "
-    "complex64 complex128"
-).split()
-ML_DTYPES = (
-    "bfloat16 float8_e5m2 float8_e4m3fn float8_e4m3fnuz float8_e4m3b11fnuz float8_e5m2fnuz "
-    "float4_e2m1fn int2 int4 uint2 uint4"
-).split()
+NUMPY_DTYPES = [
+    *("float16", "float32", "float64", "complex64", "complex128", "bool"),
+    *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+]
+ML_DTYPES = [
+    *("bfloat16", "float8_e5m2", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e4m3b11fnuz"),
+    *("float8_e5m2fnuz", "float4_e2m1fn", "int2", "int4", "uint2", "uint4"),
+]
 
 
 def strings(*values: bytes) -> Array:
@@ -82,7 +82,8 @@ def restored(array: Array) -> Array:
     if array.dtype.kind in "SUO":
         items = [v if isinstance(v, bytes) else v.encode() for v in array.reshape(-1).tolist()]
         return strings(*items).reshape(array.shape)
-    return array.astype(array.dtype.newbyteorder("="), order="C")
+    native: Array = array.astype(array.dtype.newbyteorder("="), order="C")
+    return native
 
 
 def assert_identical(found: Any, expected: Array) -> None:

@@ -54,7 +54,7 @@ def extent(*bounds: tuple[int, int]) -> TensorSlice:
 
 def proto(**fields: object) -> bytes:
     shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=4)])
-    message = BundleEntryProto(dtype=1, shape=shape, size=16, crc32c=SOUND.crc32c)
+    message = BundleEntryProto(dtype="DT_FLOAT", shape=shape, size=16, crc32c=SOUND.crc32c)
     for field, value in fields.items():
         setattr(message, field, value)
     return message.SerializeToString()
@@ -62,7 +62,7 @@ def proto(**fields: object) -> bytes:
 
 def shape_proto(*sizes: int) -> bytes:
     shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=size) for size in sizes])
-    return BundleEntryProto(dtype=1, shape=shape, size=16).SerializeToString()
+    return BundleEntryProto(dtype="DT_FLOAT", shape=shape, size=16).SerializeToString()
 
 
 def test_the_sound_one_is_read() -> None:
@@ -75,8 +75,10 @@ ENTRIES: dict[str, tuple[bytes, type[Exception], str]] = {
     "offset beyond the file": (
         encode_entry(replace(SOUND, offset=2**62)),
         errors.TruncatedFile,
-        f"m.data-00000-of-00001: the file ends before the tensor does, tensor 'w': "
-        f"expected at least {2**62 + 16} bytes, found 16 bytes",
+        (
+            f"m.data-00000-of-00001: the file ends before the tensor does, tensor 'w': "
+            f"expected at least {2**62 + 16} bytes, found 16 bytes"
+        ),
     ),
     "one byte too far": (
         encode_entry(replace(SOUND, offset=1)),
@@ -120,8 +122,10 @@ ENTRIES: dict[str, tuple[bytes, type[Exception], str]] = {
     "checksum 0": (
         encode_entry(replace(SOUND, crc32c=0)),
         errors.ChecksumMismatch,
-        f"m.data-00000-of-00001: the checksum of the tensor differs, tensor 'w': "
-        f"expected 0x00000000, found 0x{SOUND.crc32c:08x}",
+        (
+            f"m.data-00000-of-00001: the checksum of the tensor differs, tensor 'w': "
+            f"expected 0x00000000, found 0x{SOUND.crc32c:08x}"
+        ),
     ),
     "checksum of an empty tensor": (
         encode_entry(BundleEntry(DataType.DT_FLOAT, (0,), crc32c=1)),
@@ -162,8 +166,10 @@ ENTRIES: dict[str, tuple[bytes, type[Exception], str]] = {
     "slice without an entry": (
         encode_entry(replace(SOUND, slices=(extent((0, 4)),))),
         errors.MalformedSlices,
-        r"m.index: the entry of slice 0,4 is missing .*, tensor 'w': "
-        r"expected float32 \(4,\), found None",
+        (
+            r"m.index: the entry of slice 0,4 is missing .*, tensor 'w': "
+            r"expected float32 \(4,\), found None"
+        ),
     ),
     "huge partitioned tensor": (
         encode_entry(replace(SOUND, shape=(BIG,), slices=(TensorSlice.full(1),))),
@@ -275,9 +281,11 @@ def test_two_billion_shards() -> None:
     header = encode_header(BundleHeader(num_shards=2**31 - 1))
     table = {b"w": encode_entry(replace(SOUND, shard_id=2**31 - 2))}
     started = time.perf_counter()
-    with BundleReader(storage_of(table, header), "m") as reader:
-        with pytest.raises(errors.MissingShard, match=r"data-2147483646-of-2147483647.*'w'"):
-            reader.read("w")
+    with (
+        BundleReader(storage_of(table, header), "m") as reader,
+        pytest.raises(errors.MissingShard, match=r"data-2147483646-of-2147483647.*'w'"),
+    ):
+        reader.read("w")
     assert time.perf_counter() - started < 1
 
 
@@ -299,9 +307,11 @@ def test_dtype_that_cannot_be_held(dtype: int) -> None:
         with pytest.raises(errors.UnsupportedDtype, match="tensor 'w': no NumPy array"):
             reader.read("w")
         reader.verify()
-    with BundleReader(storage_of(table, data=bytes(16)), "m") as reader:
-        with pytest.raises(errors.ChecksumMismatch):
-            reader.verify()
+    with (
+        BundleReader(storage_of(table, data=bytes(16)), "m") as reader,
+        pytest.raises(errors.ChecksumMismatch),
+    ):
+        reader.verify()
 
 
 def test_slice_keys_without_their_tensor() -> None:
@@ -314,9 +324,11 @@ def test_slice_keys_without_their_tensor() -> None:
         assert list(reader.entries()) == ["w"]
         reader.verify()
     table[encode_slice_key("lost", WHOLE)] = encode_entry(replace(SOUND, crc32c=1))
-    with BundleReader(storage_of(table), "m") as reader:
-        with pytest.raises(errors.ChecksumMismatch, match="tensor 'lost'"):
-            reader.verify()
+    with (
+        BundleReader(storage_of(table), "m") as reader,
+        pytest.raises(errors.ChecksumMismatch, match="tensor 'lost'"),
+    ):
+        reader.verify()
 
 
 def test_key_that_the_fast_path_and_the_message_agree_on() -> None:

@@ -36,7 +36,7 @@ def test_order_of_tensors_makes_no_difference() -> None:
     keys = [placement.key for placement in expected.shards[0].placements]
     assert keys == sorted(keys, key=lambda key: key.removeprefix(b"\0"))
     for seed in range(5):
-        shuffled = random.Random(seed).sample(tensors, len(tensors))  # noqa: S311
+        shuffled = random.Random(seed).sample(tensors, len(tensors))
         again = plan_bundle([shuffled])
         assert [p[:5] for p in again.shards[0].placements] == [
             p[:5] for p in expected.shards[0].placements

@@ -170,7 +170,7 @@ def attempt(storage: ObservedStorage, value: int) -> bool:
     try:
         staged = stage_one(storage, value)
         staged.publish()
-    except BaseException:
+    except Refused:
         if staged is not None:
             staged.discard()
         return False
@@ -179,9 +179,9 @@ def attempt(storage: ObservedStorage, value: int) -> bool:
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("standing", [False, True])
-def test_failure_of_any_call(when: str, standing: bool) -> None:  # noqa: FBT001
+def test_failure_of_any_call(when: str, standing: bool) -> None:
     """One generation or the other is whole, and nothing else is left."""
-    outcomes = set()
+    outcomes: set[int | None] = set()
     for failing_call in range(100):
         storage = ObservedStorage()
         storage.make_dirs("run")
@@ -311,7 +311,9 @@ def gaps(entries: list[BundleEntry], size_bytes: int) -> list[tuple[int, int]]:
 
 def test_many_small_and_one_large_tensor(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    tensors = {f"small{i:04d}": rng.integers(0, 9, i % 50, np.int64) for i in range(3000)}
+    tensors: dict[str, cases.Array] = {
+        f"small{i:04d}": rng.integers(0, 9, i % 50, np.int64) for i in range(3000)
+    }
     tensors["middle"] = rng.random(3_000_001)
     tensors["small1500x"] = rng.random(7)
     prefix = str(tmp_path / "m")

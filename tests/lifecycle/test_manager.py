@@ -535,6 +535,25 @@ def test_a_deletion_that_a_crash_cut_off_is_finished(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / ".ckptmgr" / "deleting") == []
 
 
+def test_a_checkpoint_that_a_crash_kept_from_the_state_comes_under_retention(
+    tmp_path: Path,
+) -> None:
+    storage = FailingOnce("create", "checkpoint.tmp")
+    manager = CheckpointManager({"w": np.zeros(1)}, tmp_path, max_to_keep=2, storage=storage)
+    manager.save(1)
+    storage.armed = True
+    with pytest.raises(errors.StorageError, match="No space left"):
+        manager.save(2)
+    assert manager.all_steps() == [1, 2]
+    assert manager.latest_step() == 1
+    manager.close()
+    manager = CheckpointManager({"w": np.zeros(1)}, tmp_path, max_to_keep=2)
+    manager.save(3)
+    assert manager.all_steps() == [2, 3]
+    assert len(manager.checkpoints) == 2
+    assert os.listdir(tmp_path / ".ckptmgr" / "publishing") == []
+
+
 # --------------------------------------------------------------------------- mistakes
 
 

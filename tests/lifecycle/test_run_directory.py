@@ -189,12 +189,11 @@ def test_marks_are_set_and_taken_off(place: tuple[Storage, str]) -> None:
     storage, path = place
     directory = RunDirectory(storage, path)
     directory.create()
-    for _ in range(2):  # the second time changes nothing
-        directory.pin("m-1")
-        directory.mark_deleting("m-2")
-    assert directory.pinned_bases() == {"m-1"}
-    assert directory.bases_being_deleted() == ["m-2"]
-    for _ in range(2):
-        directory.remove_pin("m-1")
-        directory.unmark_deleting("m-2")
-    assert (directory.pinned_bases(), directory.bases_being_deleted()) == (set(), [])
+    for marks, base in ((directory.pins, "m-1"), (directory.deleting, "m-2")):
+        assert marks.names() == []
+        for _ in range(2):  # the second time changes nothing
+            marks.add(base)
+            assert marks.names() == [base]
+        for _ in range(2):
+            marks.remove(base)
+            assert marks.names() == []
