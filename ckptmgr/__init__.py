@@ -12,8 +12,9 @@ manager.save(step + 1)
 from ckptmgr import errors, events, retention
 from ckptmgr.bundle.checkpoint_reader import CheckpointReader
 from ckptmgr.formats.checkpoint_state import CheckpointState
-from ckptmgr.lifecycle.manager import CheckpointManager, Restored
+from ckptmgr.lifecycle.manager import CheckpointManager
 from ckptmgr.lifecycle.reading import list_variables, load_checkpoint, load_variable
+from ckptmgr.lifecycle.restore import Restored
 from ckptmgr.lifecycle.run_directory import hold
 from ckptmgr.lifecycle.saver import Saver
 from ckptmgr.lifecycle.state import (

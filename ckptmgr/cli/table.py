@@ -27,7 +27,10 @@ class Column:
 
     @property
     def least_width(self) -> int:
-        return min(self.width, _LEAST_WRAPPED_WIDTH) if self.wraps else self.width
+        if not self.wraps:
+            return self.width
+        longest_word = max(len(word) for cell in (self.title, *self.cells) for word in cell.split())
+        return max(longest_word, min(self.width, _LEAST_WRAPPED_WIDTH))
 
 
 def fits(columns: Sequence[Column], width: int) -> bool:
@@ -48,17 +51,17 @@ def _gaps(columns: Sequence[Column]) -> int:
 
 
 def _widths(columns: Sequence[Column], width: int) -> list[int]:
-    """What each column gets: those that wrap share what the others leave."""
+    """What each column gets: those that wrap have what they need, and share what is left."""
+    spare = width - _gaps(columns) - sum(column.least_width for column in columns)
     wrapping = sum(column.wraps for column in columns)
-    room = width - _gaps(columns) - sum(c.width for c in columns if not c.wraps)
     widths = []
     for column in columns:
-        if column.wraps:
-            widths.append(max(column.least_width, min(column.width, room // wrapping)))
-            room -= widths[-1]
-            wrapping -= 1
-        else:
-            widths.append(column.width)
+        widths.append(column.least_width)
+        if column.wraps and spare > 0:
+            more = min(column.width - column.least_width, spare // wrapping)
+            widths[-1] += more
+            spare -= more
+        wrapping -= column.wraps
     return widths
 
 

@@ -170,7 +170,7 @@ def _is_big_int(stored: Stored, path: Path) -> bool:
 
 
 def _dtype_name(dtype: np.dtype[Any]) -> str:
-    return "string" if dtype == object else dtype.name
+    return "string" if dtype.hasobject else dtype.name
 
 
 # --------------------------------------------------------------------------- walking the target

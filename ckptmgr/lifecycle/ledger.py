@@ -4,17 +4,17 @@ The state file is the truth that all processes share. A ledger remembers what it
 there, and looks again whenever the file is another one; so a save costs the same however many
 checkpoints the directory holds, and two processes that save into one directory see each other's.
 
-What takes several steps is marked first, so that whoever saves next finishes what a crash cut off. A
-new checkpoint is marked (`.ckptmgr/publishing/<base>`) until the state lists it: found again, it is
-taken over as if it had been listed. One that is given up is marked (`.ckptmgr/deleting/<base>`) until
-it is gone.
+What takes several steps is marked first, so that whoever saves next finishes what a crash cut
+off. A new checkpoint is marked (`.ckptmgr/publishing/<base>`) until the state lists it: found
+again, it is taken over as if it had been listed. One that is given up is marked
+(`.ckptmgr/deleting/<base>`) until it is gone.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from ckptmgr import errors, events, naming, retention
@@ -96,6 +96,14 @@ class Ledger:
             identity,
         )
         return self._known
+
+    def newest_first(self) -> Iterator[str]:
+        """Prefixes to restore from: what the state calls the latest, then the others by time."""
+        latest = self.refresh().latest
+        if latest is None:
+            return
+        yield latest
+        yield from (r.prefix for r in reversed(self.records()) if r.prefix != latest)
 
     def records(self) -> list[CheckpointRecord]:
         """Every checkpoint on disk that is not about to go, in the order of saving."""

@@ -14,12 +14,10 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ckptmgr import errors, events, naming, retention
 from ckptmgr.bundle import writer
-from ckptmgr.bundle.checkpoint_reader import CheckpointReader
 from ckptmgr.lifecycle import catalog, retention_file
 from ckptmgr.lifecycle.background import BackgroundSave
 from ckptmgr.lifecycle.ledger import Ledger, Listener
@@ -29,6 +27,7 @@ from ckptmgr.lifecycle.metadata import (
     as_user_metadata,
     metadata_tensor,
 )
+from ckptmgr.lifecycle.restore import Restored, restore_checkpoint
 from ckptmgr.lifecycle.run_directory import RunDirectory
 from ckptmgr.lifecycle.saver import is_durable
 from ckptmgr.lifecycle.steps import SaveInterval, as_step
@@ -37,19 +36,6 @@ from ckptmgr.retention import BestN, CheckpointRecord, Policy
 from ckptmgr.storage import PosixStorage, Storage
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Restored:
-    """A checkpoint that was restored."""
-
-    step: int
-    #: The state: the target that was given, wherever it could be filled in place.
-    state: Any
-    metrics: Mapping[str, float]
-    metadata: Mapping[str, Any]
-    #: The checkpoint's prefix.
-    path: str
 
 
 class CheckpointManager:
@@ -287,10 +273,8 @@ class CheckpointManager:
         return self._restore_prefix(prefix, state, names)
 
     def _restore_latest(self, state: Any, names: Names) -> Restored | None:
-        tried: set[str] = set()
         first_error: Exception | None = None
-        while (prefix := self._next_candidate(tried)) is not None:
-            tried.add(prefix)
+        for prefix in self._ledger.newest_first():
             try:
                 return self._restore_prefix(prefix, state, names)
             except errors.CheckpointNotFound as error:
@@ -303,29 +287,14 @@ class CheckpointManager:
             raise first_error
         return None
 
-    def _next_candidate(self, tried: set[str]) -> str | None:
-        """The newest checkpoint that was not tried: the latest by the state, then by time."""
-        latest = self._ledger.refresh().latest
-        if latest is not None and latest not in tried:
-            return latest
-        if not tried:
-            return None
-        newest_first = reversed(self._ledger.records())
-        return next((r.prefix for r in newest_first if r.prefix not in tried), None)
-
     def _restore_prefix(self, prefix: str, state: Any, names: Names) -> Restored:
         began_secs = time.perf_counter()
         subject = subject_of(self._state if state is None else state)
-        with CheckpointReader(prefix, storage=self._storage) as reader:
-            details = catalog.read_metadata(reader)
-            restored = subject.restore(reader, details, names)
-        if details is None:
-            step = naming.parse_step(prefix)
-            details = CheckpointMetadata(0 if step is None else step, 0.0)
-        self._last_seen_step = self._last_saved_step = details.step
+        restored = restore_checkpoint(self._storage, prefix, subject, names)
+        self._last_seen_step = self._last_saved_step = restored.step
         duration_secs = time.perf_counter() - began_secs
-        self._listener(events.CheckpointRestored(prefix, details.step, duration_secs))
-        return Restored(details.step, restored, details.metrics, details.user, prefix)
+        self._listener(events.CheckpointRestored(prefix, restored.step, duration_secs))
+        return restored
 
     # ----------------------------------------------------------------------- what there is
 

@@ -37,8 +37,10 @@ def numbers(dtype: str, shape: tuple[int, ...] = (3, 4)) -> Array:
     count = int(np.prod(shape))
     values = np.arange(count) % (2 if dtype in {"int2", "uint2"} else 7)
     scalar = getattr(ml_dtypes, dtype) if dtype in ML_DTYPES else dtype
-    array = values.astype(np.float32).astype(scalar).reshape(shape)
-    return array + array.dtype.type(1j) if array.dtype.kind == "c" else array
+    array: Array = values.astype(np.float32).astype(scalar).reshape(shape)
+    if array.dtype.kind == "c":
+        array += array.dtype.type(1j)
+    return array
 
 
 def read_only(array: Array) -> Array:

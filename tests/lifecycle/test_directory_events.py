@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from ckptmgr import naming
+from ckptmgr.lifecycle import directory_events
 from ckptmgr.lifecycle.directory_events import DirectoryEvents, delivers_events, filesystem_of
 
 # Long enough for a busy machine; nothing waits for it unless it fails.
@@ -199,6 +200,13 @@ def test_through_a_link(tmp_path: Path, directory: Path, wake: threading.Event) 
         watched.close()
 
 
+def wait_for_threads_to_end(before: set[threading.Thread]) -> None:
+    deadline = time.monotonic() + ENOUGH_SECS
+    while set(threading.enumerate()) - before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not set(threading.enumerate()) - before
+
+
 def test_close_leaves_no_thread(directory: Path, watched: DirectoryEvents) -> None:
     before = set(threading.enumerate())
     directory.mkdir()
@@ -209,15 +217,27 @@ def test_close_leaves_no_thread(directory: Path, watched: DirectoryEvents) -> No
 
     watched.close()
     watched.close()
-    deadline = time.monotonic() + ENOUGH_SECS
-    while set(threading.enumerate()) - before and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not set(threading.enumerate()) - before
+    wait_for_threads_to_end(before)
     if files:
         assert len(os.listdir("/proc/self/fd")) < files
 
 
-# One file may be opened while the watch is set up: the limit is low only then.
+def test_a_watch_that_fails_half_way_leaves_no_thread(
+    directory: Path, wake: threading.Event
+) -> None:
+    directory.mkdir()
+    targets = [
+        directory_events._Target(str(path), (0, 0), frozenset())
+        for path in (directory, directory / "missing")
+    ]
+    handlers = [directory_events._Handler(target, wake) for target in targets]
+    before = set(threading.enumerate())
+    with pytest.raises(FileNotFoundError):
+        directory_events._start_observer(targets, handlers)
+    wait_for_threads_to_end(before)
+
+
+# No file may be opened while the watch is set up, and only then.
 REFUSED = """
 import logging, resource, sys, threading
 from ckptmgr.lifecycle.directory_events import DirectoryEvents

@@ -26,7 +26,8 @@ from ckptmgr.bundle import writer
 from ckptmgr.bundle.layout import NamedTensor
 from ckptmgr.formats.checkpoint_state import CheckpointState
 from ckptmgr.lifecycle import state
-from ckptmgr.lifecycle.run_directory import RunDirectory
+from ckptmgr.lifecycle.manager import CheckpointManager
+from ckptmgr.lifecycle.run_directory import RunDirectory, hold
 from ckptmgr.lifecycle.watch import (
     CheckpointWatcher,
     checkpoints_iterator,
@@ -116,6 +117,11 @@ def disk_run(tmp_path: Path) -> Run:
 
 def watch(run: Run, **options: Any) -> CheckpointWatcher:
     return CheckpointWatcher(run.path, storage=run.storage, poll_interval_secs=0.01, **options)
+
+
+def followed(run: Run, **options: Any) -> CheckpointWatcher:
+    """A watcher that does not poll while a test lasts."""
+    return CheckpointWatcher(run.path, poll_interval_secs=NEVER_SECS, **options)
 
 
 def now(watcher: CheckpointWatcher) -> list[str]:
@@ -471,6 +477,8 @@ def test_the_iteration_ends_after_a_timeout(run: Run) -> None:
     watcher = watch(run, timeout_secs=0.1)
     assert list(watcher) == [run.prefix(1)]
     assert not watcher.is_finished
+    run.save(2)
+    assert list(watcher) == []  # an iterator that has ended stays so
 
 
 def test_the_least_time_between_two_checkpoints(run: Run) -> None:
@@ -499,16 +507,15 @@ def test_a_wait_within_the_interval(run: Run) -> None:
         assert 0.3 <= time.monotonic() - start < ENOUGH_SECS
 
 
-@pytest.mark.parametrize("blocked_in", ["wait", "interval"])
-def test_close_from_another_thread(run: Run, blocked_in: str) -> None:
-    interval_secs = NEVER_SECS if blocked_in == "interval" else 0.0
-    run.save(1)
-    watcher = watch(run, min_interval_secs=interval_secs)
+@pytest.mark.parametrize("interval_secs", [0.0, NEVER_SECS])
+def test_close_from_another_thread(disk_run: Run, interval_secs: float) -> None:
+    disk_run.save(1)
+    watcher = followed(disk_run, min_interval_secs=interval_secs)
     Later(watcher.close, 0.2)
 
-    start = time.monotonic()
-    assert list(watcher) == [run.prefix(1)]
-    assert time.monotonic() - start < ENOUGH_SECS
+    began = time.monotonic()
+    assert list(watcher) == [disk_run.prefix(1)]
+    assert time.monotonic() - began < ENOUGH_SECS
     assert watcher.wait() is None
     assert not watcher.is_finished
     watcher.close()
@@ -544,11 +551,6 @@ def test_another_storage_is_polled(run: Run) -> None:
         assert watcher.is_finished
 
 
-def followed(run: Run, **options: Any) -> CheckpointWatcher:
-    """A watcher that does not poll while a test lasts."""
-    return CheckpointWatcher(run.path, poll_interval_secs=NEVER_SECS, **options)
-
-
 def test_a_save_and_the_end_wake_it(disk_run: Run) -> None:
     with followed(disk_run) as watcher:
         for step in (1, 2):
@@ -556,6 +558,21 @@ def test_a_save_and_the_end_wake_it(disk_run: Run) -> None:
             assert watcher.wait(ENOUGH_SECS) == disk_run.prefix(step)
         Later(disk_run.finish)
         assert watcher.wait(ENOUGH_SECS) is None
+        assert watcher.is_finished
+
+
+def test_a_manager_is_followed(tmp_path: Path) -> None:
+    manager = CheckpointManager({"w": np.zeros(3)}, tmp_path / "run", max_to_keep=2)
+    with CheckpointWatcher(tmp_path / "run", poll_interval_secs=NEVER_SECS) as watcher:
+        for step in (1, 2, 3):
+            Later(lambda step=step: manager.save(step))  # type: ignore[misc]
+            prefix = watcher.wait(ENOUGH_SECS)
+            assert prefix is not None
+            assert prefix == str(tmp_path / "run" / f"model.ckpt-{step}")
+            with hold(prefix):
+                assert os.path.exists(naming.index_file(prefix))
+        Later(manager.finish)
+        assert list(watcher) == []
         assert watcher.is_finished
 
 
@@ -586,20 +603,20 @@ def test_a_directory_that_is_removed_and_comes_back(disk_run: Run) -> None:
             assert watcher.wait(ENOUGH_SECS) == disk_run.prefix(1)
 
 
-@pytest.mark.parametrize("calls", range(CALLS))
+# The calls of a look that finds the first checkpoint, and of one that finds nothing.
+@pytest.mark.parametrize("calls", range(8))
 def test_a_save_in_the_middle_of_a_look_wakes_it(disk_run: Run, calls: int) -> None:
     disk_run.save(1)
     interruption = Interruption(calls, lambda: disk_run.save(2))
-    found = []
+    began = time.monotonic()
     with followed(disk_run, storage=InterruptedDisk(interruption)) as watcher:
-        while disk_run.prefix(2) not in found:
-            found.append(watcher.wait(0.2))
-            if found[-1] is None:
-                break
-    if interruption.has_happened:
-        assert found[-1] == disk_run.prefix(2)
-    else:
-        assert calls > 6  # more than two looks
+        found = [watcher.wait(ENOUGH_SECS)]
+        if found != [disk_run.prefix(2)]:
+            found.append(watcher.wait(ENOUGH_SECS))
+    assert interruption.has_happened
+    assert found[-1] == disk_run.prefix(2)
+    # At its timeout it looks once more; that must not have been it.
+    assert time.monotonic() - began < ENOUGH_SECS
 
 
 class Counting(PosixStorage):
