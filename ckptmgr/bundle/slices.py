@@ -11,7 +11,7 @@ from ckptmgr.formats.tensor_slice import Region, TensorSlice, intersect, resolve
 
 # Comparing slices in pairs takes about a microsecond each. Real partitions, along one dimension or
 # in a grid, stay far below; only an index made to waste time does not.
-_MAX_COMPARISONS = 4_000_000
+_MAX_COMPARISONS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)

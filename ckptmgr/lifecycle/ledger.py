@@ -100,22 +100,31 @@ class Ledger:
     def newest_first(self) -> Iterator[str]:
         """Prefixes to restore from: what the state calls the latest, then the others by time."""
         latest = self.refresh().latest
-        if latest is None:
-            return
-        yield latest
-        yield from (r.prefix for r in reversed(self.records()) if r.prefix != latest)
+        if latest is not None:
+            yield latest
+        for record in reversed(self.records()):
+            if latest is None:
+                _log.warning(
+                    "%s names no checkpoint that is there; falling back to %s",
+                    naming.state_file(self._directory.path),
+                    record.prefix,
+                )
+            if record.prefix != latest:
+                yield record.prefix
 
     def records(self) -> list[CheckpointRecord]:
         """Every checkpoint on disk that is not about to go, in the order of saving."""
-        tracked = self._with_pins(self.refresh().tracked)
+        known = self.refresh()
         return sorted(
-            [*self._preserved_records(), *tracked], key=lambda record: record.saved_at_secs
+            [*self._preserved_beside(known), *self._with_pins(known.tracked)],
+            key=lambda record: record.saved_at_secs,
         )
 
     def reasons(self) -> dict[str, str]:
         """Why each checkpoint stays, by prefix."""
-        decision = retention.decide(self._policy, self._view(self.refresh(), holds=False))
-        stays = {record.prefix: "preserved" for record in self._preserved_records()}
+        known = self.refresh()
+        decision = retention.decide(self._policy, self._view(known, holds=False))
+        stays = {record.prefix: "preserved" for record in self._preserved_beside(known)}
         return {**stays, **decision.reasons}
 
     def _existing(self, stored: CheckpointState) -> str | None:
@@ -228,7 +237,7 @@ class Ledger:
         competes = bool(retention.best_policies(self._policy))
         return View(
             tracked=tuple(tracked),
-            preserved=tuple(self._preserved_records()) if competes else (),
+            preserved=tuple(self._preserved_beside(known)) if competes else (),
             held=frozenset(r.prefix for r in tracked if naming.base_of(r.prefix) in held),
             last_preserved_secs=known.last_preserved_secs,
         )
@@ -241,10 +250,11 @@ class Ledger:
         if self._preserved is not None:
             self._preserved = [r for r in self._preserved if not _same_base(r, record)]
 
-    def _preserved_records(self) -> list[CheckpointRecord]:
+    def _preserved_beside(self, known: Known) -> list[CheckpointRecord]:
         """The checkpoints on disk that are not tracked; looked for when first needed."""
         if self._preserved is None:
-            tracked = {naming.base_of(record.prefix) for record in self._known.tracked}
+            # The one that is being saved exists already and is tracked only in `known`.
+            tracked = {naming.base_of(record.prefix) for record in known.tracked}
             going = set(self._directory.deleting.names())
             self._preserved = [
                 checkpoint.record

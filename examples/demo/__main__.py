@@ -54,9 +54,10 @@ class Kill:
 
 KILLS = (
     Kill(4, "data-written", "after its data was written", committed=False),
-    Kill(8, "data-renamed", "after its data was renamed", committed=False),
-    Kill(12, "index-renamed", "after its index was renamed", committed=False),
-    Kill(16, "old-half-deleted", "while deleting an old one", committed=True),
+    # Early: later on, the old one might be the best so far and stay.
+    Kill(8, "old-half-deleted", "while deleting an old one", committed=True),
+    Kill(12, "data-renamed", "after its data was renamed", committed=False),
+    Kill(16, "index-renamed", "after its index was renamed", committed=False),
 )
 
 
@@ -188,7 +189,8 @@ def main() -> int:
             directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="ckptmgr-demo-"))
         else:
             directory = os.path.abspath(arguments.keep)
-            os.makedirs(directory)
+            if os.path.exists(directory):
+                parser.error(f"{directory} is there already")
         show = stack.enter_context(Presentation(Console(), STEPS))
         try:
             Demo(directory, show, stack).run()
@@ -198,7 +200,7 @@ def main() -> int:
         except KeyboardInterrupt:
             return 130  # as a shell reports SIGINT
         if arguments.keep is not None:
-            show.remark(f"the checkpoints are in {directory}")
+            show.remark(f"to look at them: ckptmgr ls {os.path.join(directory, 'interrupted')}")
     return 0
 
 

@@ -77,7 +77,7 @@ class Presentation:
             step = checkpoint.step or 0
             table.add_row(
                 f"{step:,}",
-                f"{checkpoint.size_bytes / 1000:.1f} kB",
+                f"{checkpoint.size_bytes / 1024:.1f} KiB",
                 f"{now_secs - checkpoint.saved_at_secs:.0f} s",
                 f"{checkpoint.metrics['accuracy']:.1%}",
                 f"{accuracies[step]:.1%}",

@@ -81,23 +81,22 @@ ALL: dict[str, Array] = {
 
 def restored(array: Array) -> Array:
     """What is read back of an array that was written."""
+    native: Array = array.astype(array.dtype.newbyteorder("="), order="C")
     if array.dtype.kind in "SUO":
         items = [v if isinstance(v, bytes) else v.encode() for v in array.reshape(-1).tolist()]
-        return strings(*items).reshape(array.shape)
-    native: Array = array.astype(array.dtype.newbyteorder("="), order="C")
+        native = strings(*items).reshape(array.shape)
     return native
 
 
 def assert_identical(found: Any, expected: Array) -> None:
-    """Same dtype, same shape, same bits."""
-    array = np.asarray(found)
+    """Same dtype, same shape, same bits; a scalar stands for an array of rank 0."""
+    if not isinstance(found, np.ndarray):
+        found = np.array(found, expected.dtype if expected.dtype == object else None)
+    assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
     if expected.dtype == object:
-        array = np.empty(expected.shape, object)
-        array[...] = found
-        assert array.tolist() == expected.tolist()
-    assert (array.dtype, array.shape) == (expected.dtype, expected.shape)
-    if expected.dtype != object:
-        assert array.tobytes() == expected.tobytes()
+        assert found.tolist() == expected.tolist()
+    else:
+        assert found.tobytes() == expected.tobytes()
 
 
 def named(tensors: Mapping[str, Array]) -> list[NamedTensor]:

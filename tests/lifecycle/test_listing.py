@@ -174,6 +174,8 @@ def test_one_whose_deletion_was_cut_off(tmp_path: Path) -> None:
         shutil.copy(file, tmp_path)
     (tmp_path / ".ckptmgr" / "deleting").mkdir(exist_ok=True)
     (tmp_path / ".ckptmgr" / "deleting" / "model.ckpt-1").touch()
+    # Given up once, and saved again since: the state lists it.
+    (tmp_path / ".ckptmgr" / "deleting" / "model.ckpt-3").touch()
 
     assert reasons(tmp_path) == {"model.ckpt-1": "being deleted", "model.ckpt-3": "latest"}
 

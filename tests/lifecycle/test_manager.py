@@ -205,6 +205,16 @@ def test_why_each_stays(tmp_path: Path) -> None:
     assert manager.latest_step() == 9
 
 
+def test_the_second_best_stays_as_well(tmp_path: Path) -> None:
+    # The newest was once counted twice, as tracked and as found on disk, and took two places.
+    manager = CheckpointManager(
+        {"w": np.zeros(2)}, tmp_path, max_to_keep=1, keep_best=BestN("acc", 2, "max")
+    )
+    for step, accuracy in enumerate([5.0, 4.0, 1.0, 2.0]):
+        manager.save(step, metrics={"acc": accuracy})
+    assert manager.all_steps() == [0, 1, 3]
+
+
 def test_keeping_survives_a_restart(tmp_path: Path) -> None:
     def start() -> CheckpointManager:
         return CheckpointManager(
@@ -436,6 +446,19 @@ def test_when_all_are_damaged_the_newest_ones_error_comes_out(tmp_path: Path) ->
         flip(tmp_path / f"model.ckpt-{step}.data-00000-of-00001")
     with pytest.raises(errors.ChecksumMismatch, match="model.ckpt-2.data"):
         CheckpointManager(state, tmp_path).restore()
+
+
+def test_when_the_newest_was_deleted_by_hand_the_one_before_is_taken(tmp_path: Path) -> None:
+    state = {"w": np.zeros(1)}
+    for step in (1, 2, 3):
+        state["w"][:] = step
+        CheckpointManager(state, tmp_path).save(step)
+    ckptmgr.remove_checkpoint(tmp_path / "model.ckpt-3")
+    manager = CheckpointManager(state, tmp_path)
+    assert manager.latest_checkpoint is None  # as in TensorFlow
+    restored = manager.restore()
+    assert restored is not None
+    assert (restored.step, state["w"].tolist()) == (2, [2])
 
 
 def test_a_named_step_that_is_damaged_is_an_error(tmp_path: Path) -> None:
