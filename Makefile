@@ -48,7 +48,7 @@ protos: .venv-protoc/.installed
 	$(PROTOC_PYTHON) $(SCRIPTS)/generate_protos.py
 
 demo: $(VENV)/.installed-examples
-	$(BIN)/python examples/demo.py
+	$(BIN)/python -m examples.demo
 
 test-all: $(VENV)/.installed
 	$(BIN)/python $(SCRIPTS)/test_interpreters.py
