@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ckptmgr import errors
 from ckptmgr._proto.tensor_bundle_pb2 import BundleEntryProto, BundleHeaderProto
@@ -335,3 +338,33 @@ def test_key_that_the_fast_path_and_the_message_agree_on() -> None:
     # `proto` spells the sound entry through the generated message.
     with BundleReader(storage_of({b"w": proto()}), "m") as reader:
         assert reader.entry("w") == SOUND
+
+
+SEEDS = [
+    encode_entry(SOUND),
+    encode_entry(BundleEntry(DataType.DT_STRING, (2,), size_bytes=16)),
+    encode_entry(BundleEntry(DataType.DT_VARIANT, (), size_bytes=16)),
+    encode_entry(replace(SOUND, slices=(extent((0, 2)), extent((2, 2))))),
+]
+
+
+@st.composite
+def altered(draw: st.DrawFn) -> bytes:
+    content = bytearray(draw(st.sampled_from(SEEDS)))
+    for _ in range(draw(st.integers(1, 4))):
+        content[draw(st.integers(0, len(content) - 1))] = draw(st.integers(0, 255))
+    return bytes(content)
+
+
+@given(st.one_of(st.binary(max_size=40), altered()), altered(), st.binary(max_size=20))
+def test_any_bytes_as_entries(entry: bytes, stored: bytes, header: bytes) -> None:
+    """Nothing but the documented errors comes out, whatever the index says."""
+    table = {b"w": entry, encode_slice_key("w", extent((0, 2))): stored}
+    for chosen in (None, header):
+        with (
+            contextlib.suppress(errors.CorruptCheckpoint, errors.UnsupportedDtype),
+            BundleReader(storage_of(table, chosen), "m") as reader,
+        ):
+            for step in (reader.entries, lambda: reader.read("w"), reader.verify):
+                with contextlib.suppress(errors.CorruptCheckpoint, errors.UnsupportedDtype):
+                    step()

@@ -239,7 +239,7 @@ def test_array_that_is_not_its_slice(array: Array, says: str) -> None:
         (DataType.DT_BOOL, 2**10, True),
     ],
 )
-def test_slice_too_large_for_a_message(dtype: DataType, elements: int, fits: bool) -> None:  # noqa: FBT001
+def test_slice_too_large_for_a_message(dtype: DataType, elements: int, fits: bool) -> None:
     array = np.broadcast_to(np.zeros((), dtypes.to_numpy(dtype)), (elements,))
     tensors = [whole("t", dtype, array)]
     if fits:

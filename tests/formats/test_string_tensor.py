@@ -191,7 +191,7 @@ def test_whole_variant_checksum_is_checked() -> None:
 
 
 @given(st.binary(max_size=60), st.integers(0, 2**62), st.booleans())
-def test_only_documented_errors_for_any_bytes(data: bytes, count: int, big_endian: bool) -> None:  # noqa: FBT001
+def test_only_documented_errors_for_any_bytes(data: bytes, count: int, big_endian: bool) -> None:
     for number in (count, count % 8):
         with pytest.raises(CorruptCheckpoint):
             decode_strings(data, number, mask(crc32c(data)) ^ 1, big_endian=big_endian)

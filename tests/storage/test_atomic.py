@@ -105,7 +105,7 @@ def content(storage: Storage, path: str) -> bytes:
 @pytest.mark.parametrize(("durable", "calls"), [(True, DURABLE_CALLS), (False, QUICK_CALLS)])
 def test_calls_come_in_the_order_that_a_crash_cannot_break(
     storage: RecordingStorage,
-    durable: bool,  # noqa: FBT001  # the argument under test
+    durable: bool,  # the argument under test
     calls: list[str],
 ) -> None:
     replace_file(storage, PATH, b"new", temporary=TEMPORARY, durable=durable)

@@ -61,7 +61,7 @@ for fd in range(200):
 def test_child_processes_inherit_no_descriptor(storage: PosixStorage, tmp_path: Path) -> None:
     writer, reader = storage.create(f"{tmp_path}/file"), storage.open(f"{tmp_path}/file")
     with storage.lock(f"{tmp_path}/lock"), open(tmp_path / "inherited", "w") as inherited:
-        os.set_inheritable(inherited.fileno(), True)  # noqa: FBT003  # positional only
+        os.set_inheritable(inherited.fileno(), True)  # positional only
         ended = subprocess.run(
             [sys.executable, "-c", LIST_DESCRIPTORS],
             close_fds=False,
