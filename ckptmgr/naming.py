@@ -87,7 +87,7 @@ def v1_shard_pattern(prefix: str, num_shards: int) -> str:
 
 def v1_shard_files(pattern: str) -> list[str] | None:
     """The files that `run/model-?????-of-00002` stands for, or None for any other path."""
-    match = re.search(r"-\?{5}-of-(\d{5,9})\Z", pattern)
+    match = re.search(r"-\?{5}-of-(\d{5})\Z", pattern)
     if match is None:
         return None
     num_shards = int(match.group(1))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,7 @@ def test_slices_of_scalars_and_strings(storage: Storage, prefix: str) -> None:
             found = reader.read_slice(name, TensorSlice.full(0))
             cases.assert_identical(found, tensors[name])
         found = reader.read_slice("row", TensorSlice((Extent(1, 2),)))
-        assert found.tolist() == [b"a\0b", b"\xff\xfe"]
+        assert found.tolist() == [b"a\0b\0", b"\xff\xfe"]
 
 
 def test_slice_does_not_keep_the_whole_alive(storage: Storage, prefix: str) -> None:
@@ -339,6 +340,15 @@ def test_more_shards_than_are_kept_open(monkeypatch: pytest.MonkeyPatch) -> None
             cases.assert_identical(reader.read(name), array)
             assert len(reader._files._shards) <= 4
         reader.verify()
+
+
+def test_several_threads() -> None:
+    memory = MemoryStorage()
+    names = [f"{i * 2654435761 % 2**32:08x}/{'x' * 60}" for i in range(20_000)]
+    cases.save(memory, "m", cases.named({name: np.array([i]) for i, name in enumerate(names)}))
+    with BundleReader(memory, "m") as reader, ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(reader.read, names[::10]))
+    assert [int(array[0]) for array in found] == list(range(0, 20_000, 10))
 
 
 # --------------------------------------------------------------------------- damage
