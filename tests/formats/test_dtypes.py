@@ -100,7 +100,7 @@ def test_bfloat16_of_the_other_byte_order() -> None:
         ("timedelta64[ms]", r"timedelta64\[ms\].*view\('int64'\)"),
         ([("x", "f4"), ("y", "i4")], r"x.*each of its fields"),
         ("V4", r"V4.*view\('uint8'\)"),
-        (ml_dtypes.int1, r"int1.*view\('uint8'\)"),
+        (ml_dtypes.float6_e2m3fn, r"float6_e2m3fn.*view\('uint8'\)"),
         (ml_dtypes.float8_e4m3, r"float8_e4m3;.*view\('uint8'\)"),
     ],
 )

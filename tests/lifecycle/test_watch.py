@@ -662,7 +662,8 @@ sys.path[:0] = sys.argv[3:]
 from test_watch import Run
 
 run = Run(sys.argv[1])
-for step in range(int(sys.argv[2])):
+run.max_to_keep = saves = int(sys.argv[2])
+for step in range(saves):
     run.save(step)
     print(run.prefix(step), time.monotonic(), flush=True)
     time.sleep(0.02)
@@ -689,22 +690,18 @@ def test_a_save_in_another_process_is_yielded_at_once(disk_run: Run) -> None:
         assert process.stdout is not None
         committed = dict(line.split() for line in process.stdout)
     assert process.returncode == 0
-    delays = [yielded[prefix] - float(committed[prefix]) for prefix in yielded]
-    assert len(delays) > saves / 2
+    # A busy machine may have kept us from some of them.
     assert list(yielded) == [prefix for prefix in committed if prefix in yielded]
     assert list(yielded)[-1] == disk_run.prefix(saves - 1)
-    assert statistics.median(delays) < 0.1
+    assert len(yielded) > 5
+    assert statistics.median(yielded[prefix] - float(committed[prefix]) for prefix in yielded) < 0.1
 
 
 def test_every_save_of_another_process(disk_run: Run) -> None:
-    saves = 40
-    with start(WRITER, disk_run.path, saves) as process:
-        steps = [naming.parse_step(prefix) for prefix in followed(disk_run, every=True)]
+    with start(WRITER, disk_run.path, 40) as process:
+        found = list(followed(disk_run, every=True))
     assert process.returncode == 0
-    # At 20 ms per save, and five kept, only a stop of 100 ms could lose one.
-    assert len(steps) > saves / 2
-    assert steps == sorted(steps, key=lambda step: step or 0)
-    assert steps[-5:] == list(range(saves - 5, saves))
+    assert found == [disk_run.prefix(step) for step in range(40)]
 
 
 # --------------------------------------------------------------------------- being left alone
