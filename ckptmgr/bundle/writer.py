@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ckptmgr import errors, naming
-from ckptmgr.bundle import layout
+from ckptmgr.bundle import layout, write_engine
 from ckptmgr.bundle.layout import BundleLayout, NamedTensor, ShardLayout
 from ckptmgr.formats import table_writer
 from ckptmgr.formats.bundle_entry import (
@@ -25,12 +25,7 @@ from ckptmgr.formats.bundle_entry import (
     encode_entry,
     encode_header,
 )
-from ckptmgr.formats.crc32c import crc32c, mask
-from ckptmgr.storage.protocol import Storage, WritableFile
-
-# Large enough that a system call costs nothing beside its bytes, small enough that a chunk is
-# still in the processor's cache between its checksum and its write.
-_CHUNK_BYTES = 4 << 20
+from ckptmgr.storage.protocol import Storage
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,51 +197,22 @@ def _write_shard(
     try:
         if shard.size_bytes:
             file.preallocate(shard.size_bytes)
-        entries = _write_placements(file, shard, shard_id)
+        checksums = write_engine.write_shard(file, shard, durable=durable)
         if durable:
             file.sync()  # before any name leads here
     finally:
         file.close()
-    return entries
-
-
-def _write_placements(
-    file: WritableFile, shard: ShardLayout, shard_id: int
-) -> list[tuple[bytes, bytes]]:
-    """Write a shard's tensors front to back, many small ones or a part of a big one per call.
-
-    Returns:
-        The key and encoded entry of each.
-    """
-    entries = []
-    batch: list[bytes | memoryview] = []
-    batch_start = position = 0
-    for placement in shard.placements:
-        if placement.offset > position:
-            batch.append(bytes(placement.offset - position))
-            position = placement.offset
-        payload = placement.payload()
-        crc = 0
-        for start in range(0, len(payload), _CHUNK_BYTES):
-            chunk = payload[start : start + _CHUNK_BYTES]
-            crc = crc32c(chunk, crc)
-            batch.append(chunk)
-            position += len(chunk)
-            if position - batch_start >= _CHUNK_BYTES:
-                file.write(batch, batch_start)
-                batch, batch_start = [], position
-        entry = BundleEntry(
-            placement.dtype,
-            placement.shape,
-            shard_id,
-            placement.offset,
-            placement.size_bytes,
-            mask(crc) if placement.crc32c is None else placement.crc32c,
+    return [
+        (
+            placed.key,
+            encode_entry(
+                BundleEntry(
+                    placed.dtype, placed.shape, shard_id, placed.offset, placed.size_bytes, crc
+                )
+            ),
         )
-        entries.append((placement.key, encode_entry(entry)))
-    if batch:
-        file.write(batch, batch_start)
-    return entries
+        for placed, crc in zip(shard.placements, checksums, strict=True)
+    ]
 
 
 def _find_shards(storage: Storage, prefix: str) -> dict[str, int]:

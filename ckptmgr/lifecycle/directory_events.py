@@ -23,6 +23,7 @@ import re
 import sys
 import threading
 from dataclasses import dataclass
+from typing import Any
 
 from watchdog.events import (
     DirCreatedEvent,
@@ -38,6 +39,10 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
 from ckptmgr import naming
+
+if sys.platform == "linux":
+    from watchdog.observers.inotify import InotifyEmitter, InotifyObserver
+    from watchdog.observers.inotify_c import InotifyConstants
 
 _log = logging.getLogger(__name__)
 
@@ -107,6 +112,27 @@ class _Target:
     path: str
     inode: tuple[int, int]
     names: frozenset[str]
+
+
+if sys.platform == "linux":
+
+    class _Emitter(InotifyEmitter):
+        """Does not ask for the names that files are moved away from.
+
+        watchdog keeps such an event for half a second, to pair it with the new name, and all that
+        come after it: when it has read the one and not yet the other, or a file was moved out.
+        """
+
+        def get_event_mask_from_filter(self) -> Any:
+            return super().get_event_mask_from_filter() & ~InotifyConstants.IN_MOVED_FROM
+
+    class _Observer(InotifyObserver):
+        def __init__(self) -> None:
+            super().__init__()
+            self._emitter_class = _Emitter
+
+else:
+    _Observer = Observer
 
 
 class _Handler(FileSystemEventHandler):
@@ -194,7 +220,7 @@ class DirectoryEvents:
 
 
 def _start_observer(targets: list[_Target], handlers: list[_Handler]) -> BaseObserver:
-    observer = Observer()
+    observer = _Observer()
     try:
         for target, handler in zip(targets, handlers, strict=True):
             observer.schedule(handler, target.path, recursive=False, event_filter=_EVENTS)

@@ -208,6 +208,10 @@ class _MemoryWritableFile(_MemoryFile):
             if size_bytes < 0:
                 raise system_error(errno.EINVAL)
 
+    def bypass_cache(self) -> int:
+        """Memory has no cache in front of it."""
+        return 1
+
     def write(self, buffers: Sequence[Buffer], offset: int) -> None:
         """Write all bytes of `buffers`, one after the other, beginning at `offset`."""
         with reported("write", self._path), self._mutex:

@@ -23,7 +23,7 @@ from ckptmgr.storage.lock import KernelLock
 from ckptmgr.storage.preallocation import reserve
 from ckptmgr.storage.protocol import Buffer, FileInfo, FileLock, ReadableFile, WritableFile
 
-if sys.platform == "darwin":
+if sys.platform != "win32":
     import fcntl
 
 #: Buffers in one pwritev: UIO_MAXIOV of linux/uio.h, IOV_MAX of macOS; more are refused.
@@ -32,6 +32,10 @@ MAX_CALL_BUFFERS = 1024
 #: Bytes in one call. Linux moves at most 0x7ffff000 (read(2)), macOS refuses more than INT_MAX;
 #: below both, a multiple of every block size, so that aligned buffers are cut at aligned places.
 MAX_CALL_BYTES = 1 << 30
+
+#: What O_DIRECT asks of addresses, offsets and lengths: the device's logical block size (open(2)).
+#: No device in use has larger blocks than 4096 bytes, and smaller ones divide it.
+DIRECT_ALIGNMENT_BYTES = 4096
 
 
 class PosixStorage:
@@ -156,6 +160,11 @@ class _PosixWritableFile(_PosixFile):
         with reported("reserve space for", self._path):
             reserve(self._fd, size_bytes)
 
+    def bypass_cache(self) -> int:
+        """Set O_DIRECT, where the system and the file system have it."""
+        with reported("write past the cache to", self._path):
+            return DIRECT_ALIGNMENT_BYTES if _set_direct(self._fd, on=True) else 1
+
     def write(self, buffers: Sequence[Buffer], offset: int) -> None:
         """Write all bytes of `buffers`, one after the other, beginning at `offset`."""
         with reported("write", self._path):
@@ -274,15 +283,42 @@ def _batches(buffers: Sequence[Buffer]) -> Iterator[tuple[list[memoryview], int]
 
 def _write_batch(fd: int, batch: list[memoryview], size_bytes: int, offset: int) -> None:
     """One pwritev, and further ones for what a short write left over."""
-    written = os.pwritev(fd, batch, offset)
+    written = _write_once(fd, batch, offset)
     while written < size_bytes:
         # A full disk takes what fits and reports the error to the next call.
         size_bytes -= written
         offset += written
         batch = _after(batch, written)
-        written = os.pwritev(fd, batch, offset)
+        written = _write_once(fd, batch, offset)
         if not written:
             raise OSError(errno.EIO, "the system accepts no more bytes and gives no reason")
+
+
+def _write_once(fd: int, batch: list[memoryview], offset: int) -> int:
+    try:
+        return os.pwritev(fd, batch, offset)
+    except OSError as error:
+        # A file system may accept O_DIRECT and then not this write: larger blocks, or what a short
+        # write left over. The cache takes it.
+        if error.errno != errno.EINVAL:
+            raise
+        _set_direct(fd, on=False)
+        return os.pwritev(fd, batch, offset)
+
+
+def _set_direct(fd: int, *, on: bool) -> bool:
+    """Switch O_DIRECT; whether the file is as asked. macOS has no such flag."""
+    if sys.platform != "linux":
+        return not on
+    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+    try:
+        wanted = flags | os.O_DIRECT if on else flags & ~os.O_DIRECT
+        fcntl.fcntl(fd, fcntl.F_SETFL, wanted)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # fcntl(2): the file system has no direct access
+            raise
+        return False
+    return True
 
 
 def _after(batch: list[memoryview], written: int) -> list[memoryview]:

@@ -44,6 +44,14 @@ class WritableFile(Protocol):
         The file may or may not have that length afterwards: write all of it, or `truncate`.
         """
 
+    def bypass_cache(self) -> int:
+        """Write past the system's cache from now on, where that is possible.
+
+        Returns:
+            What the address, offset and length of every write must now be a multiple of, in bytes;
+            1 if nothing has changed.
+        """
+
     def write(self, buffers: Sequence[Buffer], offset: int) -> None:
         """Write all bytes of `buffers`, one after the other, beginning at `offset`."""
 

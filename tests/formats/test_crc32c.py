@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckptmgr.formats.crc32c import crc32c, mask, unmask
+from ckptmgr.formats.crc32c import combine, crc32c, mask, unmask
 
 # Check value of the CRC catalogue, RFC 3720 appendix B.4, and the masked form of each.
 VECTORS = [
@@ -45,3 +45,12 @@ def test_continues_from_the_checksum_of_what_came_before(head: bytes, tail: byte
 def test_unmask_inverts_mask(crc: int) -> None:
     assert 0 <= mask(crc) < 2**32
     assert unmask(mask(crc)) == crc
+
+
+@pytest.mark.parametrize("second_length", [0, 1, 7, 8, 255, 4096, 4097, 1 << 20, (1 << 20) + 3])
+def test_parts_combine_into_the_checksum_of_the_whole(second_length: int) -> None:
+    data = bytes(range(256)) * (((second_length + 1000) // 256) + 1)
+    first, second = data[:1000], data[1000 : 1000 + second_length]
+    whole = crc32c(first + second)
+    assert combine(crc32c(first), crc32c(second), second_length) == whole
+    assert combine(0, crc32c(second), second_length) == crc32c(second)

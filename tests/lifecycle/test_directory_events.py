@@ -150,6 +150,20 @@ def test_sleeps_through_everything_else(
     assert wake.wait(ENOUGH_SECS)
 
 
+def test_a_file_that_is_moved_away_delays_nothing(
+    directory: Path, watched: DirectoryEvents, wake: threading.Event
+) -> None:
+    """watchdog would wait half a second for where it was moved to."""
+    directory.mkdir()
+    (directory / "model.ckpt-1.index").touch()
+    watched.arm()
+    (directory / "model.ckpt-1.index").rename(directory.with_name("archived"))
+    began = time.monotonic()
+    replace(directory / "checkpoint")
+    assert wake.wait(ENOUGH_SECS)
+    assert time.monotonic() - began < 0.3
+
+
 def test_a_directory_that_comes_goes_and_comes_back(directory: Path, wake: threading.Event) -> None:
     deep = directory / "a" / "b"
     watched = DirectoryEvents(str(deep), "checkpoint", wake)
