@@ -16,8 +16,7 @@ from __future__ import annotations
 import mmap
 import threading
 from bisect import bisect_right
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -39,51 +38,45 @@ SMALL_BYTES = 4 * CHUNK_BYTES
 _COPY_WITHOUT_GIL_BYTES = 256 << 10
 
 
-class _Piece(NamedTuple):
-    """Part of a tensor that lies in one chunk."""
-
-    placement: int
-    #: Where it begins in the tensor, and in the file.
-    start: int
-    offset: int
-    size_bytes: int
-
-
 def write_shard(file: WritableFile, shard: ShardLayout, *, durable: bool) -> list[int]:
     """Write the tensors of a shard into its empty file; returns each one's masked checksum."""
     alignment = file.bypass_cache() if durable and shard.size_bytes >= SMALL_BYTES else 1
     checksums = _Checksums(shard.placements)
     pieces = _Pieces(shard)
 
+    # These two loops run once per tensor, tens of thousands of times in a save.
     def write_unaligned(chunk: int) -> None:
-        start, end = pieces.bounds(chunk)
+        chunk_start, chunk_end = pieces.bounds(chunk)
         buffers: list[bytes | memoryview] = []
-        position = start
-        for piece in pieces.of_chunk(chunk):
-            if piece.offset > position:
-                buffers.append(bytes(piece.offset - position))
-            view = pieces.view(piece)
-            checksums.add(piece, crc32c(view))
+        position = chunk_start
+        for index, start, offset, view in pieces.of_chunk(chunk):
+            if offset != position:
+                buffers.append(bytes(offset - position))
+            checksums.add(index, start, view, crc32c(view))
             buffers.append(view)
-            position = piece.offset + piece.size_bytes
-        if end > position:
-            buffers.append(bytes(end - position))
-        file.write(buffers, start)
+            position = offset + len(view)
+        if position != chunk_end:
+            buffers.append(bytes(chunk_end - position))
+        file.write(buffers, chunk_start)
 
     def write_aligned(chunk: int, buffer: memoryview) -> None:
-        start, end = pieces.bounds(chunk)
+        chunk_start, chunk_end = pieces.bounds(chunk)
         position = 0
-        for piece in pieces.of_chunk(chunk):
-            at = piece.offset - start
-            buffer[position:at] = bytes(at - position)
-            position = at + piece.size_bytes
+        for index, start, offset, view in pieces.of_chunk(chunk):
+            at = offset - chunk_start
+            if at != position:
+                buffer[position:at] = bytes(at - position)
+            position = at + len(view)
             part = buffer[at:position]
-            _copy(part, pieces.view(piece))
+            if len(view) < _COPY_WITHOUT_GIL_BYTES:
+                part[:] = view
+            else:
+                np.copyto(np.frombuffer(part, np.uint8), np.frombuffer(view, np.uint8))
             # Of the copy: a tensor that changes while it is saved is still stored as it is summed.
-            checksums.add(piece, crc32c(part))
-        length = -(-(end - start) // alignment) * alignment
+            checksums.add(index, start, part, crc32c(part))
+        length = -(-(chunk_end - chunk_start) // alignment) * alignment
         buffer[position:length] = bytes(length - position)
-        file.write([buffer[:length]], start)
+        file.write([buffer[:length]], chunk_start)
 
     def aligned_worker() -> Callable[[int], None]:
         buffer = memoryview(mmap.mmap(-1, CHUNK_BYTES))  # page-aligned
@@ -133,21 +126,14 @@ def for_each_chunk(num_chunks: int, make_worker: Callable[[], Callable[[int], No
         raise failures[0]
 
 
-def _copy(target: memoryview, source: memoryview) -> None:
-    if len(source) < _COPY_WITHOUT_GIL_BYTES:
-        target[:] = source
-    else:
-        np.copyto(np.frombuffer(target, np.uint8), np.frombuffer(source, np.uint8))
-
-
 class _Pieces:
     """Which parts of which tensors lie in each chunk."""
 
     def __init__(self, shard: ShardLayout) -> None:
         self._placements = shard.placements
         self._size_bytes = shard.size_bytes
-        self._ends = [placement.offset + placement.size_bytes for placement in shard.placements]
-        self._views: dict[int, memoryview] = {}
+        self._ends = [placed.offset + placed.size_bytes for placed in shard.placements]
+        self._divided: dict[int, memoryview] = {}
         self._making = threading.Lock()
         self.num_chunks = -(-shard.size_bytes // CHUNK_BYTES)
 
@@ -156,35 +142,36 @@ class _Pieces:
         start = chunk * CHUNK_BYTES
         return start, min(start + CHUNK_BYTES, self._size_bytes)
 
-    def of_chunk(self, chunk: int) -> list[_Piece]:
-        """The pieces in a chunk, in the order of the file; tensors without bytes are in none."""
+    def of_chunk(self, chunk: int) -> Iterator[tuple[int, int, int, memoryview]]:
+        """The pieces in a chunk in the order of the file, as (index of the placement, where the
+        piece begins in the tensor, where in the file, its bytes). Empty tensors have none."""
         chunk_start, chunk_end = self.bounds(chunk)
-        found = []
+        placements, ends = self._placements, self._ends
         # The first tensor that ends behind the start of the chunk.
-        for index in range(bisect_right(self._ends, chunk_start), len(self._placements)):
-            offset = self._placements[index].offset
+        for index in range(bisect_right(ends, chunk_start), len(placements)):
+            placed = placements[index]
+            offset, end = placed.offset, ends[index]
             if offset >= chunk_end:
-                break
-            start = max(offset, chunk_start)
-            size_bytes = min(self._ends[index], chunk_end) - start
-            if size_bytes > 0:
-                found.append(_Piece(index, start - offset, start, size_bytes))
-        return found
+                return
+            if offset == end:
+                continue
+            if offset >= chunk_start and end <= chunk_end:
+                yield index, 0, offset, placed.payload()
+            else:
+                start = max(offset, chunk_start)
+                view = self._view_of_divided(index)[start - offset : min(end, chunk_end) - offset]
+                yield index, start - offset, start, view
 
-    def view(self, piece: _Piece) -> memoryview:
-        """The bytes of a piece."""
-        placement = self._placements[piece.placement]
-        if piece.size_bytes == placement.size_bytes:
-            return placement.payload()
-        with self._making:  # a tensor that is not contiguous is copied once, not for each chunk
-            view = self._views.get(piece.placement)
+    def _view_of_divided(self, index: int) -> memoryview:
+        """The bytes of a tensor in several chunks; one that is not contiguous is copied once."""
+        with self._making:
+            view = self._divided.get(index)
             if view is None:
-                view = self._views[piece.placement] = placement.payload()
-            end = piece.start + piece.size_bytes
-            if end == placement.size_bytes:
-                # Later chunks have been taken already or do not need it; let a copy go.
-                del self._views[piece.placement]
-        return view[piece.start : end]
+                # Chunks are taken in order: what lies before this one is written or has its view.
+                for other in [other for other in self._divided if other < index]:
+                    del self._divided[other]
+                view = self._divided[index] = self._placements[index].payload()
+        return view
 
 
 class _Checksums:
@@ -192,17 +179,16 @@ class _Checksums:
 
     def __init__(self, placements: tuple[Placement, ...]) -> None:
         self._placements = placements
-        self._whole: list[int] = [0] * len(placements)
+        self._whole = [0] * len(placements)
         self._parts: dict[int, list[tuple[int, int, int]]] = {}
         self._adding = threading.Lock()
 
-    def add(self, piece: _Piece, crc: int) -> None:
-        index = piece.placement
-        if piece.size_bytes == self._placements[index].size_bytes:
+    def add(self, index: int, start: int, view: memoryview, crc: int) -> None:
+        if len(view) == self._placements[index].size_bytes:
             self._whole[index] = crc
             return
         with self._adding:
-            self._parts.setdefault(index, []).append((piece.start, piece.size_bytes, crc))
+            self._parts.setdefault(index, []).append((start, len(view), crc))
 
     def masked(self) -> list[int]:
         """One for each tensor, once all of its parts are in."""

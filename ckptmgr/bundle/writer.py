@@ -11,7 +11,9 @@ truncates it, and would do so to every link.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 
 from ckptmgr import errors, naming
@@ -25,7 +27,7 @@ from ckptmgr.formats.bundle_entry import (
     encode_entry,
     encode_header,
 )
-from ckptmgr.storage.protocol import Storage
+from ckptmgr.storage.protocol import Storage, WritableFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +68,8 @@ class StagedBundle:
         Must be called with the directory's lock held.
         """
         directory = naming.directory_of(self.prefix)
-        found = _find_shards(self.storage, self.prefix)
-        taken = _taken_counts(self.storage, self.prefix, found)
+        standing = _standing_shards(self.storage, self.prefix)
+        taken = set(standing.values())
         if self.num_shards in taken:
             # Another writer published this prefix since we staged; take a count that is free.
             self.storage.unlink(self._index_temporary())
@@ -81,7 +83,7 @@ class StagedBundle:
             # The file system may keep the index's name and lose the data's: data first.
             self.storage.sync_dir(directory)
         self.storage.rename(self._index_temporary(), naming.index_file(self.prefix))
-        superseded = {naming.in_directory_of(self.prefix, filename) for filename in found}
+        superseded = {naming.in_directory_of(self.prefix, filename) for filename in standing}
         superseded.difference_update(self._renamed)
         self._temporaries.clear()
         self._renamed.clear()
@@ -111,15 +113,24 @@ class StagedBundle:
     def _index_temporary(self) -> str:
         return naming.temporary(naming.index_file(self.prefix), self.options.token)
 
-    def _write_shards(self, plan: BundleLayout) -> None:
-        for shard_id, shard in enumerate(plan.shards):
-            path = self._data_temporary(shard_id)
-            self._temporaries.append(path)
-            self._entries += _write_shard(
-                self.storage, path, shard, shard_id=shard_id, durable=self.options.durable
-            )
-        self._entries += [(key, encode_entry(entry)) for key, entry in plan.partitioned]
-        self._entries.sort()
+    def _write(self, plan: BundleLayout) -> None:
+        """Write and sync everything; the shards are synced while the index is written."""
+        with ExitStack() as open_files:
+            files = []
+            for shard_id, shard in enumerate(plan.shards):
+                path = self._data_temporary(shard_id)
+                self._temporaries.append(path)
+                file = self.storage.create(path)
+                open_files.callback(file.close)
+                files.append(file)
+                self._entries += _write_shard(file, shard, shard_id, durable=self.options.durable)
+            self._entries += [(key, encode_entry(entry)) for key, entry in plan.partitioned]
+            self._entries.sort()
+            # Before any name leads to them. At the same time as the index, because the file system
+            # then makes one commit of both.
+            syncing = _InBackground(files) if self.options.durable else nullcontext()
+            with syncing:
+                self._write_index()
 
     def _write_index(self) -> None:
         header = BundleHeader(num_shards=self.num_shards)
@@ -144,7 +155,7 @@ def stage(
         InvalidName, DuplicateName, UnsupportedDtype, InvalidArgument: Before anything is written.
     """
     plan = layout.plan_bundle(shards, alignment_bytes=options.alignment_bytes)
-    taken = _taken_counts(storage, prefix, _find_shards(storage, prefix))
+    taken = set(_standing_shards(storage, prefix).values())
     staged = StagedBundle(
         storage,
         prefix,
@@ -154,8 +165,7 @@ def stage(
         data_bytes=plan.data_bytes,
     )
     try:
-        staged._write_shards(plan)  # noqa: SLF001 -- its constructor, in effect
-        staged._write_index()  # noqa: SLF001
+        staged._write(plan)  # noqa: SLF001 -- its constructor, in effect
     except BaseException:
         staged.discard()
         raise
@@ -190,18 +200,37 @@ def is_gone(storage: Storage, path: str) -> bool:
         return True
 
 
+class _InBackground:
+    """Syncs files in a thread for the length of a with-statement, and raises what that raised."""
+
+    def __init__(self, files: Sequence[WritableFile]) -> None:
+        self._files = files
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._sync, name="ckptmgr-sync")
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._thread.join()
+        if self._failure is not None and exc_info[1] is None:
+            raise self._failure
+
+    def _sync(self) -> None:
+        try:
+            for file in self._files:
+                file.sync()
+        except BaseException as error:  # noqa: BLE001 - raised by the thread that waits
+            self._failure = error
+
+
 def _write_shard(
-    storage: Storage, path: str, shard: ShardLayout, *, shard_id: int, durable: bool
+    file: WritableFile, shard: ShardLayout, shard_id: int, *, durable: bool
 ) -> list[tuple[bytes, bytes]]:
-    file = storage.create(path)
-    try:
-        if shard.size_bytes:
-            file.preallocate(shard.size_bytes)
-        checksums = write_engine.write_shard(file, shard, durable=durable)
-        if durable:
-            file.sync()  # before any name leads here
-    finally:
-        file.close()
+    """Fill a shard's file; returns the key and encoded entry of each tensor."""
+    if shard.size_bytes:
+        file.preallocate(shard.size_bytes)
+    checksums = write_engine.write_shard(file, shard, durable=durable)
     return [
         (
             placed.key,
@@ -215,20 +244,17 @@ def _write_shard(
     ]
 
 
-def _find_shards(storage: Storage, prefix: str) -> dict[str, int]:
-    """The shard files with the name of `prefix`, each with the shard count that it names."""
+def _standing_shards(storage: Storage, prefix: str) -> dict[str, int]:
+    """The shard files of the checkpoint that stands at `prefix`, with the count that each names.
+
+    Shards without an index belong to nothing and may be replaced; the directory, which may be
+    large, is listed only where there is an index.
+    """
+    if storage.stat(naming.index_file(prefix)) is None:
+        return {}
     names = storage.list_dir(naming.directory_of(prefix))
     shards = naming.shards_of(naming.base_of(prefix), names)
     return {filename: num_shards for filename, (_, num_shards) in shards.items()}
-
-
-def _taken_counts(storage: Storage, prefix: str, found: dict[str, int]) -> set[int]:
-    """The shard counts that must not be used while a checkpoint stands at `prefix`.
-
-    Shards without an index belong to nothing and may be replaced.
-    """
-    stands = storage.stat(naming.index_file(prefix)) is not None
-    return set(found.values()) if stands else set()
 
 
 def _free_shard_count(needed: int, taken: set[int]) -> int:
