@@ -76,6 +76,9 @@ class Placement(NamedTuple):
 class ShardLayout:
     placements: tuple[Placement, ...]
     size_bytes: int
+    #: The whole file as it is to be, where it stands in memory already: page-aligned, and zeros
+    #: behind `size_bytes` up to a page's end. Then nobody looks at the placements' sources.
+    image: memoryview | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ busy at once; Python's share is a few microseconds per tensor.
 
 Past the system's cache (`WritableFile.bypass_cache`) memory, offsets and lengths must be aligned,
 so tensors are copied into an aligned buffer; that saves the kernel its own copy and is the fastest
-way to stable storage. Otherwise the chunk is written straight from the tensors. In both cases no
-more than `THREADS` chunks are in memory besides the tensors, however large the save.
+way to stable storage. Otherwise, and where the file stands in memory as a whole (`staging`), the
+chunk is written from where it is. In all cases no more than `THREADS` chunks are in memory besides
+the tensors, however large the save.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import mmap
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 
@@ -41,52 +43,69 @@ _COPY_WITHOUT_GIL_BYTES = 256 << 10
 def write_shard(file: WritableFile, shard: ShardLayout, *, durable: bool) -> list[int]:
     """Write the tensors of a shard into its empty file; returns each one's masked checksum."""
     alignment = file.bypass_cache() if durable and shard.size_bytes >= SMALL_BYTES else 1
-    checksums = _Checksums(shard.placements)
-    pieces = _Pieces(shard)
+    writer = _ShardWriter(file, shard, alignment)
+    for_each_chunk(writer.pieces.num_chunks, writer.new_worker)
+    if shard.size_bytes % alignment:
+        file.truncate(shard.size_bytes)  # the last chunk was written up to the alignment
+    return writer.checksums.masked()
 
-    # These two loops run once per tensor, tens of thousands of times in a save.
-    def write_unaligned(chunk: int) -> None:
-        chunk_start, chunk_end = pieces.bounds(chunk)
+
+class _ShardWriter:
+    """Three ways of writing a chunk; their loops run once per tensor, of which there are many."""
+
+    def __init__(self, file: WritableFile, shard: ShardLayout, alignment: int) -> None:
+        self.pieces = Pieces(shard)
+        self.checksums = _Checksums(shard.placements)
+        self._file = file
+        self._image = shard.image
+        self._alignment = alignment
+
+    def new_worker(self) -> Callable[[int], None]:
+        """What one thread does with each chunk that it takes."""
+        if self._image is not None:
+            return partial(self._write_image, self._image)
+        if self._alignment == 1:
+            return self._write_from_tensors
+        return partial(self._write_aligned, memoryview(mmap.mmap(-1, CHUNK_BYTES)))
+
+    def _write_image(self, image: memoryview, chunk: int) -> None:
+        chunk_start, chunk_end = self.pieces.bounds(chunk)
+        for index, start, _, view in self.pieces.of_chunk(chunk):
+            self.checksums.add(index, start, view, crc32c(view))
+        self._file.write([image[chunk_start : self._aligned(chunk_end)]], chunk_start)
+
+    def _write_from_tensors(self, chunk: int) -> None:
+        chunk_start, chunk_end = self.pieces.bounds(chunk)
         buffers: list[bytes | memoryview] = []
         position = chunk_start
-        for index, start, offset, view in pieces.of_chunk(chunk):
+        for index, start, offset, view in self.pieces.of_chunk(chunk):
             if offset != position:
                 buffers.append(bytes(offset - position))
-            checksums.add(index, start, view, crc32c(view))
+            self.checksums.add(index, start, view, crc32c(view))
             buffers.append(view)
             position = offset + len(view)
         if position != chunk_end:
             buffers.append(bytes(chunk_end - position))
-        file.write(buffers, chunk_start)
+        self._file.write(buffers, chunk_start)
 
-    def write_aligned(chunk: int, buffer: memoryview) -> None:
-        chunk_start, chunk_end = pieces.bounds(chunk)
+    def _write_aligned(self, buffer: memoryview, chunk: int) -> None:
+        chunk_start, chunk_end = self.pieces.bounds(chunk)
         position = 0
-        for index, start, offset, view in pieces.of_chunk(chunk):
+        for index, start, offset, view in self.pieces.of_chunk(chunk):
             at = offset - chunk_start
             if at != position:
                 buffer[position:at] = bytes(at - position)
             position = at + len(view)
             part = buffer[at:position]
-            if len(view) < _COPY_WITHOUT_GIL_BYTES:
-                part[:] = view
-            else:
-                np.copyto(np.frombuffer(part, np.uint8), np.frombuffer(view, np.uint8))
+            copy_bytes(part, view)
             # Of the copy: a tensor that changes while it is saved is still stored as it is summed.
-            checksums.add(index, start, part, crc32c(part))
-        length = -(-(chunk_end - chunk_start) // alignment) * alignment
+            self.checksums.add(index, start, part, crc32c(part))
+        length = self._aligned(chunk_end - chunk_start)
         buffer[position:length] = bytes(length - position)
-        file.write([buffer[:length]], chunk_start)
+        self._file.write([buffer[:length]], chunk_start)
 
-    def aligned_worker() -> Callable[[int], None]:
-        buffer = memoryview(mmap.mmap(-1, CHUNK_BYTES))  # page-aligned
-        return lambda chunk: write_aligned(chunk, buffer)
-
-    make_worker = (lambda: write_unaligned) if alignment == 1 else aligned_worker
-    for_each_chunk(pieces.num_chunks, make_worker)
-    if shard.size_bytes % alignment:
-        file.truncate(shard.size_bytes)  # the last chunk was written up to the alignment
-    return checksums.masked()
+    def _aligned(self, size_bytes: int) -> int:
+        return -(-size_bytes // self._alignment) * self._alignment
 
 
 def for_each_chunk(num_chunks: int, make_worker: Callable[[], Callable[[int], None]]) -> None:
@@ -126,11 +145,21 @@ def for_each_chunk(num_chunks: int, make_worker: Callable[[], Callable[[int], No
         raise failures[0]
 
 
-class _Pieces:
-    """Which parts of which tensors lie in each chunk."""
+def copy_bytes(target: memoryview, source: memoryview) -> None:
+    """Copy memory; other threads run meanwhile if it is more than a little."""
+    if len(source) < _COPY_WITHOUT_GIL_BYTES:
+        target[:] = source
+    else:
+        np.copyto(np.frombuffer(target, np.uint8), np.frombuffer(source, np.uint8))
 
-    def __init__(self, shard: ShardLayout) -> None:
+
+class Pieces:
+    """Which parts of which tensors lie in each chunk of a shard; `skip` leaves tensors out."""
+
+    def __init__(self, shard: ShardLayout, skip: frozenset[int] = frozenset()) -> None:
         self._placements = shard.placements
+        self._image = shard.image
+        self._skip = skip
         self._size_bytes = shard.size_bytes
         self._ends = [placed.offset + placed.size_bytes for placed in shard.placements]
         self._divided: dict[int, memoryview] = {}
@@ -143,8 +172,11 @@ class _Pieces:
         return start, min(start + CHUNK_BYTES, self._size_bytes)
 
     def of_chunk(self, chunk: int) -> Iterator[tuple[int, int, int, memoryview]]:
-        """The pieces in a chunk in the order of the file, as (index of the placement, where the
-        piece begins in the tensor, where in the file, its bytes). Empty tensors have none."""
+        """The pieces in a chunk, in the order of the file; empty tensors have none.
+
+        Yields:
+            Index of the placement, where the piece begins in its tensor and in the file, its bytes.
+        """
         chunk_start, chunk_end = self.bounds(chunk)
         placements, ends = self._placements, self._ends
         # The first tensor that ends behind the start of the chunk.
@@ -153,9 +185,12 @@ class _Pieces:
             offset, end = placed.offset, ends[index]
             if offset >= chunk_end:
                 return
-            if offset == end:
+            if offset == end or index in self._skip:
                 continue
-            if offset >= chunk_start and end <= chunk_end:
+            if self._image is not None:
+                start = max(offset, chunk_start)
+                yield index, start - offset, start, self._image[start : min(end, chunk_end)]
+            elif offset >= chunk_start and end <= chunk_end:
                 yield index, 0, offset, placed.payload()
             else:
                 start = max(offset, chunk_start)

@@ -155,6 +155,13 @@ def stage(
         InvalidName, DuplicateName, UnsupportedDtype, InvalidArgument: Before anything is written.
     """
     plan = layout.plan_bundle(shards, alignment_bytes=options.alignment_bytes)
+    return stage_plan(storage, prefix, plan, options)
+
+
+def stage_plan(
+    storage: Storage, prefix: str, plan: BundleLayout, options: WriteOptions
+) -> StagedBundle:
+    """`stage` for tensors that are laid out already."""
     taken = set(_standing_shards(storage, prefix).values())
     staged = StagedBundle(
         storage,

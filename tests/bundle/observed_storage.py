@@ -89,6 +89,9 @@ class _Writable:
         self._storage.note("preallocate", self._path)
         self._file.preallocate(size_bytes)
 
+    def bypass_cache(self) -> int:
+        return self._file.bypass_cache()
+
     def write(self, buffers: Sequence[Buffer], offset: int) -> None:
         self._storage.note("write", self._path)
         self._file.write(buffers, offset)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -76,7 +75,7 @@ def test_the_sound_one_is_read() -> None:
 
 ENTRIES: dict[str, tuple[bytes, type[Exception], str]] = {
     "offset beyond the file": (
-        encode_entry(replace(SOUND, offset=2**62)),
+        encode_entry(SOUND._replace(offset=2**62)),
         errors.TruncatedFile,
         (
             f"m.data-00000-of-00001: the file ends before the tensor does, tensor 'w': "
@@ -84,7 +83,7 @@ ENTRIES: dict[str, tuple[bytes, type[Exception], str]] = {
         ),
     ),
     "one byte too far": (
-        encode_entry(replace(SOUND, offset=1)),
+        encode_entry(SOUND._replace(offset=1)),
         errors.TruncatedFile,
         "tensor 'w': expected at least 17 bytes, found 16 bytes",
     ),
@@ -92,17 +91,17 @@ ENTRIES: dict[str, tuple[bytes, type[Exception], str]] = {
     "negative size": (proto(size=-16), errors.MalformedEntry, "m.index: negative size"),
     "negative shard": (proto(shard_id=-1), errors.MalformedEntry, "m.index: negative shard_id"),
     "size of another shape": (
-        encode_entry(replace(SOUND, shape=(5,))),
+        encode_entry(SOUND._replace(shape=(5,))),
         errors.MalformedEntry,
         "m.index: invalid size in bundle entry, tensor 'w': expected size 20, found stored size 16",
     ),
     "huge": (
-        encode_entry(replace(SOUND, shape=(BIG,), size_bytes=4 * BIG)),
+        encode_entry(SOUND._replace(shape=(BIG,), size_bytes=4 * BIG)),
         errors.TruncatedFile,
         f"tensor 'w': expected at least {4 * BIG} bytes, found 16 bytes",
     ),
     "huge and empty": (
-        encode_entry(replace(SOUND, shape=(BIG,), size_bytes=0, crc32c=EMPTY_CRC)),
+        encode_entry(SOUND._replace(shape=(BIG,), size_bytes=0, crc32c=EMPTY_CRC)),
         errors.MalformedEntry,
         f"expected size {4 * BIG}, found stored size 0",
     ),
@@ -113,17 +112,17 @@ ENTRIES: dict[str, tuple[bytes, type[Exception], str]] = {
     ),
     "negative dimension": (shape_proto(-4), errors.MalformedEntry, "negative size"),
     "more dimensions than an array": (
-        encode_entry(replace(SOUND, shape=(1,) * 100 + (4,))),
+        encode_entry(SOUND._replace(shape=(1,) * 100 + (4,))),
         errors.MalformedEntry,
         "m.index: a tensor has more dimensions than a NumPy array can, tensor 'w': .*found 101",
     ),
     "shard that the header does not count": (
-        encode_entry(replace(SOUND, shard_id=1)),
+        encode_entry(SOUND._replace(shard_id=1)),
         errors.MalformedEntry,
         "m.index: an entry names a shard .*, tensor 'w': expected less than 1, found 1",
     ),
     "checksum 0": (
-        encode_entry(replace(SOUND, crc32c=0)),
+        encode_entry(SOUND._replace(crc32c=0)),
         errors.ChecksumMismatch,
         (
             f"m.data-00000-of-00001: the checksum of the tensor differs, tensor 'w': "
@@ -141,33 +140,33 @@ ENTRIES: dict[str, tuple[bytes, type[Exception], str]] = {
         f"a string tensor is shorter .*'w': expected at least {BIG} bytes, found 16 bytes",
     ),
     "strings of numbers": (
-        encode_entry(replace(SOUND, dtype=DataType.DT_STRING)),
+        encode_entry(SOUND._replace(dtype=DataType.DT_STRING)),
         errors.CorruptCheckpoint,
         "m.data-00000-of-00001: .*tensor 'w'",
     ),
     "no message": (b"\xff\xff", errors.MalformedEntry, "m.index: .*does not parse.*tensor 'w'"),
     "slices that overlap": (
-        encode_entry(replace(SOUND, slices=(extent((0, 3)), extent((2, 2))))),
+        encode_entry(SOUND._replace(slices=(extent((0, 3)), extent((2, 2))))),
         errors.MalformedSlices,
         "m.index: two stored slices overlap, tensor 'w': .*found 0,3 and 2,2",
     ),
     "slices with a hole": (
-        encode_entry(replace(SOUND, slices=(extent((0, 3)),))),
+        encode_entry(SOUND._replace(slices=(extent((0, 3)),))),
         errors.MalformedSlices,
         "m.index: .*do not cover the tensor, tensor 'w': expected 4 elements, found 3",
     ),
     "slice that leaves the tensor": (
-        encode_entry(replace(SOUND, slices=(extent((0, 5)),))),
+        encode_entry(SOUND._replace(slices=(extent((0, 5)),))),
         errors.MalformedSlices,
         "m.index: a stored slice does not fit its tensor, tensor 'w'",
     ),
     "slice of another rank": (
-        encode_entry(replace(SOUND, slices=(extent((0, 4), (0, 1)),))),
+        encode_entry(SOUND._replace(slices=(extent((0, 4), (0, 1)),))),
         errors.MalformedSlices,
         "does not fit its tensor, tensor 'w'",
     ),
     "slice without an entry": (
-        encode_entry(replace(SOUND, slices=(extent((0, 4)),))),
+        encode_entry(SOUND._replace(slices=(extent((0, 4)),))),
         errors.MalformedSlices,
         (
             r"m.index: the entry of slice 0,4 is missing .*, tensor 'w': "
@@ -175,7 +174,7 @@ ENTRIES: dict[str, tuple[bytes, type[Exception], str]] = {
         ),
     ),
     "huge partitioned tensor": (
-        encode_entry(replace(SOUND, shape=(BIG,), slices=(TensorSlice.full(1),))),
+        encode_entry(SOUND._replace(shape=(BIG,), slices=(TensorSlice.full(1),))),
         errors.MalformedSlices,
         "the entry of slice - is missing",
     ),
@@ -197,32 +196,32 @@ WHOLE = TensorSlice.full(1)
 
 SLICE_ENTRIES: dict[str, tuple[BundleEntry, BundleEntry, type[Exception], str]] = {
     "another dtype": (
-        replace(SOUND, slices=(WHOLE,)),
-        replace(SOUND, dtype=DataType.DT_INT32),
+        SOUND._replace(slices=(WHOLE,)),
+        SOUND._replace(dtype=DataType.DT_INT32),
         errors.MalformedSlices,
         r"expected float32 \(4,\), found int32 \(4,\)",
     ),
     "another shape": (
-        replace(SOUND, slices=(WHOLE,)),
-        replace(SOUND, shape=(2, 2)),
+        SOUND._replace(slices=(WHOLE,)),
+        SOUND._replace(shape=(2, 2)),
         errors.MalformedSlices,
         r"expected float32 \(4,\), found float32 \(2, 2\)",
     ),
     "slices of its own": (
-        replace(SOUND, slices=(WHOLE,)),
-        replace(SOUND, slices=(WHOLE,)),
+        SOUND._replace(slices=(WHOLE,)),
+        SOUND._replace(slices=(WHOLE,)),
         errors.MalformedSlices,
         "not of its tensor",
     ),
     "too few bytes": (
-        replace(SOUND, shape=(BIG,), slices=(WHOLE,)),
-        replace(SOUND, shape=(BIG,)),
+        SOUND._replace(shape=(BIG,), slices=(WHOLE,)),
+        SOUND._replace(shape=(BIG,)),
         errors.MalformedEntry,
         f"expected size {4 * BIG}, found stored size 16",
     ),
     "bytes that are not there": (
-        replace(SOUND, shape=(BIG,), slices=(WHOLE,)),
-        replace(SOUND, shape=(BIG,), size_bytes=4 * BIG),
+        SOUND._replace(shape=(BIG,), slices=(WHOLE,)),
+        SOUND._replace(shape=(BIG,), size_bytes=4 * BIG),
         errors.TruncatedFile,
         f"expected at least {4 * BIG} bytes",
     ),
@@ -233,8 +232,8 @@ SLICE_ENTRIES: dict[str, tuple[BundleEntry, BundleEntry, type[Exception], str]] 
         f"expected at least {BIG} bytes, found 16",
     ),
     "damaged bytes": (
-        replace(SOUND, slices=(WHOLE,)),
-        replace(SOUND, crc32c=7),
+        SOUND._replace(slices=(WHOLE,)),
+        SOUND._replace(crc32c=7),
         errors.ChecksumMismatch,
         "expected 0x00000007",
     ),
@@ -282,7 +281,7 @@ def test_header(case: str) -> None:
 
 def test_two_billion_shards() -> None:
     header = encode_header(BundleHeader(num_shards=2**31 - 1))
-    table = {b"w": encode_entry(replace(SOUND, shard_id=2**31 - 2))}
+    table = {b"w": encode_entry(SOUND._replace(shard_id=2**31 - 2))}
     started = time.perf_counter()
     with (
         BundleReader(storage_of(table, header), "m") as reader,
@@ -304,7 +303,7 @@ def test_name_that_is_no_text() -> None:
 
 @pytest.mark.parametrize("dtype", [0, DataType.DT_RESOURCE, DataType.DT_FLOAT_REF, 77])
 def test_dtype_that_cannot_be_held(dtype: int) -> None:
-    table = {b"v": encode_entry(SOUND), b"w": encode_entry(replace(SOUND, dtype=dtype))}
+    table = {b"v": encode_entry(SOUND), b"w": encode_entry(SOUND._replace(dtype=dtype))}
     with BundleReader(storage_of(table), "m") as reader:
         assert list(reader.entries()) == ["v", "w"]
         with pytest.raises(errors.UnsupportedDtype, match="tensor 'w': no NumPy array"):
@@ -326,7 +325,7 @@ def test_slice_keys_without_their_tensor() -> None:
     with BundleReader(storage_of(table), "m") as reader:
         assert list(reader.entries()) == ["w"]
         reader.verify()
-    table[encode_slice_key("lost", WHOLE)] = encode_entry(replace(SOUND, crc32c=1))
+    table[encode_slice_key("lost", WHOLE)] = encode_entry(SOUND._replace(crc32c=1))
     with (
         BundleReader(storage_of(table), "m") as reader,
         pytest.raises(errors.ChecksumMismatch, match="tensor 'lost'"),
@@ -344,7 +343,7 @@ SEEDS = [
     encode_entry(SOUND),
     encode_entry(BundleEntry(DataType.DT_STRING, (2,), size_bytes=16)),
     encode_entry(BundleEntry(DataType.DT_VARIANT, (), size_bytes=16)),
-    encode_entry(replace(SOUND, slices=(extent((0, 2)), extent((2, 2))))),
+    encode_entry(SOUND._replace(slices=(extent((0, 2)), extent((2, 2))))),
 ]
 
 
