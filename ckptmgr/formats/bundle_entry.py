@@ -7,10 +7,11 @@
     08 dtype  12 length shape  [18 shard_id]  [20 offset]  [28 size]  [35 crc32c]  [3a slice]*
 
 A checkpoint may hold tens of thousands of entries, and a message object for each would take longer
-than writing its tensor. Most have a dtype and shape seen before, and differ in three varints and
-a checksum. So the bytes up to the shape are cached, both ways, and the rest is spelled out here.
-Whatever does not look exactly as TensorFlow writes it, and entries with slices, go through the
-generated message, which thereby decides what any other bytes mean.
+than moving its tensor. Most have a dtype and shape seen before, thereby the size seen with them,
+and differ only in an offset and a checksum. So the bytes up to the shape are cached, both ways,
+with the size and the tags to expect behind them, and the rest is spelled out here. Whatever does
+not look exactly as TensorFlow writes it, strings, and entries with slices go through the generated
+message, which thereby decides what any other bytes mean.
 
 Source: docs/formats/tensor-bundle.md; tensorflow/core/protobuf/tensor_bundle.proto,
 tensorflow/core/util/tensor_bundle/tensor_bundle.cc.
@@ -19,15 +20,15 @@ tensorflow/core/util/tensor_bundle/tensor_bundle.cc.
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 
 from ckptmgr._proto.tensor_bundle_pb2 import BundleEntryProto, BundleHeaderProto
 from ckptmgr._proto.versions_pb2 import VersionDef
-from ckptmgr.errors import MalformedEntry
+from ckptmgr.errors import MalformedEntry, UnsupportedDtype
 from ckptmgr.formats import dtypes
 from ckptmgr.formats.dtypes import DataType
 from ckptmgr.formats.tensor_shape import decode_shape, encode_shape
@@ -44,12 +45,9 @@ _SHARD_ID_TAG = b"\x18"
 _OFFSET_TAG = b"\x20"
 _SIZE_TAG = b"\x28"
 _CRC32C_TAG = b"\x35"
-# One-byte dtype, one-byte shape length: what stands in front of every shape TensorFlow is likely to
-# write. Up to nine bytes of varint are a number below 2**63, so never negative.
-_VARINT = rb"([\x80-\xff]{0,8}[\x00-\x7f])"
-_AFTER_SHAPE = re.compile(
-    rb"(?:\x18%b)?(?:\x20%b)?(?:\x28%b)?(?:\x35(.{4}))?" % (_VARINT, _VARINT, _VARINT), re.DOTALL
-)
+_CRC32C_BYTES = 4
+# Up to nine bytes of varint are a number below 2**63, so never negative.
+_MAX_NATURAL_BYTES = 9
 _MAX_INT32 = 2**31 - 1
 # Distinct (dtype, shape) pairs remembered; models have some hundreds.
 _CACHED_SHAPES = 4096
@@ -66,8 +64,7 @@ class BundleHeader:
     bad_consumers: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class BundleEntry:
+class BundleEntry(NamedTuple):
     """Where one tensor, or one stored slice of it, lies and what it is.
 
     A tensor stored in slices has an entry of its own which only describes it: there `slices` is
@@ -184,35 +181,64 @@ def _encode_dtype_and_shape(dtype: int, shape: tuple[int, ...]) -> bytes:
     return message.SerializeToString()
 
 
+class _Head(NamedTuple):
+    """What the bytes up to the shape tell."""
+
+    dtype: int
+    shape: tuple[int, ...]
+    size_bytes: int
+    #: What a tensor of that size has in front of its checksum.
+    size_and_tag: bytes
+
+
 @lru_cache(_CACHED_SHAPES)
-def _decode_dtype_and_shape(data: bytes) -> tuple[int, tuple[int, ...]]:
+def _decode_head(data: bytes) -> _Head | None:
+    """None where the entry must be decoded as a message: there is no size to expect, or no head."""
+    # One byte each of dtype and of shape length: all that TensorFlow is likely to write.
+    if len(data) < 4 or data[0] != _DTYPE_TAG or data[2] != _SHAPE_TAG or data[1] | data[3] >= 0x80:
+        return None
     message = _parse(data)
-    return dtypes.known(message.dtype), decode_shape(message.shape)
+    dtype, shape = dtypes.known(message.dtype), decode_shape(message.shape)
+    try:
+        size_bytes = math.prod(shape) * dtypes.item_size_bytes(dtype)
+    except UnsupportedDtype:
+        return None
+    size = _SIZE_TAG + encode_varint(size_bytes) if size_bytes else b""
+    return _Head(dtype, shape, size_bytes, size + _CRC32C_TAG)
 
 
 def _decode_as_written(data: bytes) -> BundleEntry | None:
     """The entry, if it is laid out as in the module's docstring and has no slices."""
-    if len(data) < 4 or data[0] != _DTYPE_TAG or data[1] >= 0x80 or data[2] != _SHAPE_TAG:
+    shape_end = 4 + data[3] if len(data) > 3 else 0
+    head = _decode_head(data[:shape_end])
+    if head is None:
         return None
-    if data[3] >= 0x80:
+    dtype, shape, size_bytes, size_and_tag = head
+    size_start = len(data) - _CRC32C_BYTES - len(size_and_tag)
+    if size_start < shape_end or data[size_start:-_CRC32C_BYTES] != size_and_tag:
         return None
-    shape_end = 4 + data[3]
-    match = _AFTER_SHAPE.fullmatch(data, shape_end)
-    if match is None:
+    shard_id = offset = 0
+    position = shape_end
+    if position < size_start and data[position] == _SHARD_ID_TAG[0]:
+        shard_id, position = _natural(data, position + 1, size_start)
+    if position < size_start and data[position] == _OFFSET_TAG[0]:
+        offset, position = _natural(data, position + 1, size_start)
+    if position != size_start or shard_id > _MAX_INT32:
         return None
-    shard_id, offset, size_bytes, crc32c = match.groups()
-    shard_number = _number(shard_id)
-    if shard_number > _MAX_INT32:
-        return None
-    dtype, shape = _decode_dtype_and_shape(data[:shape_end])
-    return BundleEntry(
-        dtype,
-        shape,
-        shard_number,
-        _number(offset),
-        _number(size_bytes),
-        int.from_bytes(crc32c, "little") if crc32c else 0,
-    )
+    crc32c = int.from_bytes(data[-_CRC32C_BYTES:], "little")
+    return BundleEntry(dtype, shape, shard_id, offset, size_bytes, crc32c)
+
+
+def _natural(data: bytes, start: int, end: int) -> tuple[int, int]:
+    """A varint and where it ends; a start beyond every entry if it ends too late or is too long."""
+    value = shift = 0
+    for position in range(start, min(end, start + _MAX_NATURAL_BYTES)):
+        byte = data[position]
+        if byte < 0x80:
+            return value | byte << shift, position + 1
+        value |= (byte & 0x7F) << shift
+        shift += 7
+    return 0, end + 1
 
 
 def _decode_message(data: bytes) -> BundleEntry:
@@ -240,11 +266,3 @@ def _parse(data: bytes) -> BundleEntryProto:
     except DecodeError as error:
         raise MalformedEntry(f"a bundle entry does not parse ({error})") from None
 
-
-def _number(varint: bytes | None) -> int:
-    if varint is None:
-        return 0
-    value = 0
-    for position, byte in enumerate(varint):
-        value |= (byte & 0x7F) << (7 * position)
-    return value

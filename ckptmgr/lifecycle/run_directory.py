@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import os
+from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ class RunDirectory:
         self.storage = storage
         self.path = path
         self.token = naming.new_token()
+        #: Checkpoints that were saved over: a crash then may have left shards of both.
+        self.replaced: set[str] = set()
         self._registered: FileLock | None = None
         self._process_id = os.getpid()
 
@@ -79,15 +82,25 @@ class RunDirectory:
 
     # ----------------------------------------------------------------------- writers
 
+    @property
+    def is_registered(self) -> bool:
+        """Whether others know of us: not in a fork, nor once somebody removed the directory."""
+        return (
+            self._registered is not None
+            and self._process_id == os.getpid()
+            and self.storage.stat(naming.writer_file(self.path, self.token)) is not None
+        )
+
     def register_writer(self) -> None:
         """Tell others that temporary files with our token have an owner; the lock must be held.
 
         The first time, removes every temporary that has none.
         """
+        if self.is_registered:
+            return
         if self._registered is not None:
-            if self._process_id == os.getpid():
-                return
-            self.token = naming.new_token()  # a fork: the parent's token is the parent's
+            self._registered.release()
+            self.token = naming.new_token()  # after a fork, the parent's token is the parent's
             self._process_id = os.getpid()
         self._prepare(naming.writers_directory(self.path))
         lock = self.storage.lock(naming.writer_file(self.path, self.token))
@@ -107,14 +120,18 @@ class RunDirectory:
         writers = self._other_writers()
         dead = {token for token in writers if self._is_dead(token)}
         living = {*writers, self.token} - dead
-        names = self.storage.list_dir(self.path)
-        for filename in names:
-            # A power cut may keep a temporary and lose its writer's entry: no entry, no owner.
-            if (naming.owner_of_temporary(filename) or self.token) not in living:
-                self._remove_leftover(filename, names)
+        internal = naming.internal_directory(self.path)
+        for directory in (self.path, internal):
+            names = self.storage.list_dir(directory)
+            for filename in names:
+                # A power cut may keep a temporary and lose its writer's entry: no entry, no owner.
+                if (naming.owner_of_temporary(filename) or self.token) not in living:
+                    self._remove_leftover(directory, filename, names)
+        self.replaced |= _with_shards_of_several_counts(self.storage.list_dir(self.path))
         for token in dead:
-            # Last: while this stands, a sweep that was cut off is done again.
-            self.storage.unlink(naming.writer_file(self.path, token))
+            # Last: while this stands, a sweep that was cut off is done again. A writer that was
+            # just closing may have removed it itself.
+            self._unlink(naming.writer_file(self.path, token))
 
     def _other_writers(self) -> list[str]:
         names = self._names(naming.writers_directory(self.path))
@@ -127,14 +144,14 @@ class RunDirectory:
         lock.release()
         return True
 
-    def _remove_leftover(self, filename: str, names: list[str]) -> None:
+    def _remove_leftover(self, directory: str, filename: str, names: list[str]) -> None:
         # An index that was never renamed may have left its shards under their final names; they
         # belong to nothing unless an older checkpoint of that prefix stands.
         base = naming.prefix_of_index(naming.without_temporary_mark(filename))
         if base is not None and f"{base}.index" not in names:
             for shard in naming.shards_of(base, names):
-                self._unlink(os.path.join(self.path, shard))
-        self._unlink(os.path.join(self.path, filename))
+                self._unlink(os.path.join(directory, shard))
+        self._unlink(os.path.join(directory, filename))
 
     # ----------------------------------------------------------------------- holds
 
@@ -169,11 +186,13 @@ class RunDirectory:
             self._prepare(naming.holds_directory(self.path))
             lock = self.storage.lock(path)
             lock.acquire()
+        holder_id = os.getpid()
         try:
             yield
         finally:
-            lock.release()
-            self._unlink(path)
+            if os.getpid() == holder_id:  # a fork that leaves the block ends nobody's hold
+                lock.release()
+                self._unlink(path)
 
     # ----------------------------------------------------------------------- marks on checkpoints
 
@@ -262,6 +281,18 @@ def _names_in(storage: Storage, directory: str) -> list[str]:
         return storage.list_dir(directory)
     except errors.FileMissing:
         return []
+
+
+def _with_shards_of_several_counts(names: list[str]) -> set[str]:
+    """The checkpoints among a directory's sorted names that have shards of two generations."""
+    found = set()
+    for base in filter(None, map(naming.prefix_of_index, names)):
+        start = bisect_left(names, f"{base}.data-")
+        stop = bisect_left(names, f"{base}.data.", start)  # the character after the hyphen
+        counts = {count for _, count in naming.shards_of(base, names[start:stop]).values()}
+        if len(counts) > 1:
+            found.add(base)
+    return found
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ckptmgr import errors, naming
+from ckptmgr.bundle.index import BundleIndex
 from ckptmgr.formats.checkpoint_state import (
     CheckpointState,
     decode_checkpoint_state,
@@ -28,6 +29,9 @@ from ckptmgr.storage.atomic import replace_file
 _log = logging.getLogger(__name__)
 
 StrPath = str | os.PathLike[str]
+
+# Of more shards than this, or of a damaged index that claims them, the names are looked up.
+_COUNTED_SHARDS_LIMIT = 256
 
 
 # --------------------------------------------------------------------------- deciding
@@ -246,18 +250,63 @@ def remove_checkpoint(
 def remove_files(
     storage: Storage, prefix: str, *, meta_graph_suffix: str = "meta", durable: bool = True
 ) -> None:
-    """Delete a checkpoint so that at no moment a part of it looks whole."""
-    directory = naming.directory_of(prefix)
-    if _unlink(storage, naming.index_file(prefix)) and durable:
+    """Delete a checkpoint, V2 or V1, so that at no moment a part of it looks whole."""
+    if not _remove_bundle(storage, prefix, _shards_there(storage, prefix), durable=durable):
+        # Only then: beside a V2 checkpoint, a file called as its prefix is somebody else's.
+        info = storage.stat(prefix)
+        for path in naming.v1_shard_files(prefix) or ([prefix] if info and not info.is_dir else []):
+            _unlink(storage, path)
+    _unlink(storage, naming.meta_graph_file(prefix, meta_graph_suffix))
+
+
+def _remove_bundle(storage: Storage, prefix: str, shards: Iterable[str], *, durable: bool) -> bool:
+    """Delete the index and the shards of a V2 checkpoint; says whether any was there."""
+    found = _unlink(storage, naming.index_file(prefix))
+    if found and durable:
         # Were a shard's removal to reach the disk first, a power cut would leave an index that
         # promises what is gone.
-        storage.sync_dir(directory)
-    info = storage.stat(prefix)
-    for path in naming.v1_shard_files(prefix) or ([prefix] if info and not info.is_dir else []):
-        _unlink(storage, path)
-    for filename in naming.shards_of(naming.base_of(prefix), storage.list_dir(directory)):
-        _unlink(storage, naming.in_directory_of(prefix, filename))
-    _unlink(storage, naming.meta_graph_file(prefix, meta_graph_suffix))
+        storage.sync_dir(naming.directory_of(prefix))
+    for path in shards:
+        found |= _unlink(storage, path)
+    return found
+
+
+def remove_tracked(storage: Storage, prefix: str, *, replaced: bool, durable: bool) -> None:
+    """Delete a V2 checkpoint and its graph, at a cost that does not grow with its directory.
+
+    Args:
+        replaced: Whether shards of an earlier generation may stand beside those of the index.
+    """
+    shards = _shards_there(storage, prefix) if replaced else _shards_counted(storage, prefix)
+    _remove_bundle(storage, prefix, shards, durable=durable)
+    _unlink(storage, naming.meta_graph_file(prefix))
+
+
+def _shards_counted(storage: Storage, prefix: str) -> list[str]:
+    """The shards that the index of a V2 checkpoint counts, without listing its directory.
+
+    Where the index is gone or does not tell, those that are there.
+    """
+    try:
+        file = storage.open(naming.index_file(prefix))
+    except errors.StorageError:
+        return _shards_there(storage, prefix)
+    try:
+        num_shards = BundleIndex(file).header.num_shards
+    except (errors.CorruptCheckpoint, errors.StorageError, errors.MissingExtra):
+        return _shards_there(storage, prefix)
+    finally:
+        file.close()
+    if num_shards > _COUNTED_SHARDS_LIMIT:
+        return _shards_there(storage, prefix)
+    return [naming.data_shard(prefix, shard_id, num_shards) for shard_id in range(num_shards)]
+
+
+def _shards_there(storage: Storage, prefix: str) -> list[str]:
+    """The shards with the name of `prefix` on disk, those of earlier generations included."""
+    filenames = storage.list_dir(naming.directory_of(prefix))
+    shards = naming.shards_of(naming.base_of(prefix), filenames)
+    return [naming.in_directory_of(prefix, filename) for filename in shards]
 
 
 def _unlink(storage: Storage, path: str) -> bool:

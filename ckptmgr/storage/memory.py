@@ -271,6 +271,11 @@ class _MemoryReadableFile(_MemoryFile):
             as_bytes(buffer)[: len(found)] = found
             return len(found)
 
+    def map(self) -> memoryview:
+        """A copy of the file: while its own memory is in use elsewhere, it could not grow."""
+        with reported("map", self._path), self._mutex:
+            return memoryview(self._between(0, self._size_bytes))
+
     def _between(self, offset: int, size_bytes: int) -> bytes:
         end = min(offset + size_bytes, self._size_bytes)
         return bytes(memoryview(self._node.content)[offset:end])

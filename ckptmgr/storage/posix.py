@@ -11,6 +11,7 @@ be made there instead of promising a durability that it cannot give.
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import stat
 import sys
@@ -236,6 +237,14 @@ class _PosixReadableFile(_PosixFile):
                 filled += count
                 if not count or filled == len(view):
                     return filled
+
+    def map(self) -> memoryview:
+        """All of the file as memory to be read, which outlives `close`."""
+        with reported("map", self._path):
+            fd = self._fd
+            if not self._size_bytes:
+                return memoryview(b"")  # mmap(2) refuses to map nothing
+            return memoryview(mmap.mmap(fd, self._size_bytes, access=mmap.ACCESS_READ))
 
 
 def _is_dir(path: str) -> bool:

@@ -85,6 +85,13 @@ class ReadableFile(Protocol):
     def read_into(self, buffer: memoryview, offset: int) -> int:
         """Fill `buffer` from `offset`; returns the bytes read, fewer only at the end."""
 
+    def map(self) -> memoryview:
+        """All of the file as memory to be read, which outlives `close` for as long as it is used.
+
+        Whether later changes to the content of the file show in it is not defined. It must not be
+        cut short meanwhile: to touch memory behind the end of a file ends the process.
+        """
+
     def close(self) -> None:
         """Give the file up; a second call does nothing."""
 

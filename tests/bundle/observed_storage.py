@@ -129,6 +129,10 @@ class _Readable:
         self._storage.note("read", self.path)
         return self._file.read_into(buffer, offset)
 
+    def map(self) -> memoryview:
+        self._storage.note("map", self.path)
+        return self._file.map()
+
     def close(self) -> None:
         self._storage.note("close", self.path)
         self._file.close()
