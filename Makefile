@@ -11,13 +11,14 @@ PROTOC_BASE = $(shell for python in $(PYTHON) python3.12 python3.11 python3.10; 
 	&& echo $$python && break; done)
 SCRIPTS := scripts
 
-.PHONY: help test test-all demo lint format protos check-protos clean
+.PHONY: help test test-all demo bench lint format protos check-protos clean
 
 help:
 	@echo "make test      every check that CI runs"
 	@echo "make test-all  the tests without TensorFlow on each supported Python, and with the"
 	@echo "               lowest versions that pyproject.toml allows"
 	@echo "make demo      the demonstration"
+	@echo "make bench     the benchmarks, about 10 minutes; BENCH=\"--scale 0.05 --rounds 1\" for a look"
 	@echo "make lint      style, types, layers and generated code"
 	@echo "make format    format the code"
 	@echo "make protos    generate ckptmgr/_proto from protos/"
@@ -50,6 +51,9 @@ protos: .venv-protoc/.installed
 demo: $(VENV)/.installed-examples
 	$(BIN)/python -m examples.demo
 
+bench: .venv-bench/.installed
+	.venv-bench/bin/python -m benchmarks $(BENCH)
+
 test-all: $(VENV)/.installed
 	$(BIN)/python $(SCRIPTS)/test_interpreters.py
 
@@ -60,6 +64,13 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.installed-examples: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[examples]'
+	touch $@
+
+# PyTorch first: nothing that comes after it then asks for a build with CUDA.
+.venv-bench/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet torch==2.13.0
+	.venv-bench/bin/python -m pip install --quiet --editable '.[bench]'
 	touch $@
 
 # The compiler needs an older protobuf than TensorFlow does, so it lives apart.

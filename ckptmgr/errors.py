@@ -261,8 +261,8 @@ def near_misses(name: str, known: Iterable[str], limit: int = 3) -> str:
     A name that differs only by its scope ("w" for "layer1/w") counts as close.
     """
     names = list(known)
-    last = name.rsplit("/", 1)[-1]
-    same_leaf = [other for other in names if other.rsplit("/", 1)[-1] == last]
+    last = name.rsplit("/", 1)[-1].casefold()
+    same_leaf = [other for other in names if other.rsplit("/", 1)[-1].casefold() == last]
     # difflib is quadratic in the length of the list; the first few thousand are plenty for a hint.
     close = difflib.get_close_matches(name, names[:5000], n=limit)
     found = list(dict.fromkeys([*close, *same_leaf]))[:limit]

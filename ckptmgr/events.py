@@ -18,6 +18,24 @@ class SaveStarted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class SaveStaged(Event):
+    """An asynchronous save has its copy: the state may change again."""
+
+    step: int
+    size_bytes: int
+    duration_secs: float
+
+
+@dataclass(frozen=True, slots=True)
+class SaveWritten(Event):
+    """All bytes are on disk under temporary names; synced if that was asked for."""
+
+    step: int
+    size_bytes: int
+    duration_secs: float
+
+
+@dataclass(frozen=True, slots=True)
 class SaveCommitted(Event):
     """The checkpoint exists and the state file names it; durable if that was asked for."""
 
@@ -35,6 +53,7 @@ class SaveFailed(Event):
 @dataclass(frozen=True, slots=True)
 class CheckpointRestored(Event):
     step: int
+    size_bytes: int
     duration_secs: float
 
 
@@ -60,3 +79,12 @@ class StateRebuilt(Event):
     """The checkpoint state (at `prefix`) could not be used and was rebuilt from the files."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress(Event):
+    """Part of a save or a restore is done; comes every few megabytes, from any thread."""
+
+    doing: str  # "save" or "restore"
+    done_bytes: int
+    total_bytes: int

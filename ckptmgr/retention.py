@@ -19,6 +19,7 @@ Source: tf.train.CheckpointManager._sweep, which this equals step by step for
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -305,7 +306,9 @@ def _require_positive_int(policy: str, field_name: str, value: object) -> None:
 
 
 def _require_positive(policy: str, field_name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+    # The comparison refuses NaN, and an int that is too large to be reckoned with as a float.
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (number and (0 < value <= sys.float_info.max or value == math.inf)):  # type: ignore[operator]
         raise errors.InvalidArgument(
             f"{policy}: {field_name} must be a positive number, found {value!r}"
         )

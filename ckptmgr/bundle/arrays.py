@@ -7,12 +7,13 @@ ml_dtypes have no buffer interface of their own; seen as bytes they have.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ckptmgr import errors
+from ckptmgr.formats import dtypes
 
 Array = np.ndarray[Any, Any]
 
@@ -35,8 +36,20 @@ def native_array(array: Array) -> Array:
 
 def memory_of(array: Array) -> memoryview:
     """The memory of a contiguous numeric array."""
-    flat: Array = array.reshape(-1).view(np.uint8)
+    flat: Array = np.asarray(array).reshape(-1).view(np.uint8)
     return flat.data
+
+
+def numpy_dtype(name: str, dtype: int) -> np.dtype[Any]:
+    """The NumPy dtype that holds a tensor.
+
+    Raises:
+        UnsupportedDtype: Naming the tensor.
+    """
+    try:
+        return dtypes.to_numpy(dtype)
+    except errors.UnsupportedDtype as error:
+        raise errors.UnsupportedDtype(f"tensor {name!r}: {error}") from None
 
 
 def new_array(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
@@ -53,6 +66,48 @@ def new_array(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
             expected="32 (NumPy 1) or 64 (NumPy 2) at most",
             found=len(shape),
         ) from None
+
+
+def check_asked(targets: Iterable[str], names: Container[str]) -> None:
+    """Raise unless each target is of a tensor that is to be read.
+
+    Raises:
+        TensorNotFound: Naming the target.
+    """
+    for name in targets:
+        if name not in names:
+            raise errors.TensorNotFound(
+                f"tensor {name!r} has an array to be read into, but is not among those to be read"
+            )
+
+
+def check_target(name: str, target: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Raise unless a tensor of this shape and dtype can be copied into `target`.
+
+    Either byte order will do, and any layout.
+
+    Raises:
+        ShapeMismatch, DtypeMismatch, InvalidArgument: Naming the tensor.
+    """
+    if not isinstance(target, np.ndarray):
+        raise errors.InvalidArgument(
+            f"tensor {name!r}: wanted a NumPy array to read into, found {type(target).__name__}"
+        )
+    if target.shape != shape:
+        raise errors.ShapeMismatch(
+            f"tensor {name!r}: wanted shape {target.shape}, found {shape} in the checkpoint"
+        )
+    if target.dtype.newbyteorder("=") != dtype:
+        raise errors.DtypeMismatch(
+            f"tensor {name!r}: wanted dtype {target.dtype}, found {dtype} in the checkpoint"
+        )
+    if not target.flags.writeable:
+        raise errors.InvalidArgument(f"tensor {name!r}: the array to read into is read-only")
+
+
+def can_fill(target: Array) -> bool:
+    """Whether the bytes of a tensor, in C order and native, can be read straight into an array."""
+    return target.flags.c_contiguous and target.dtype.isnative and not target.dtype.hasobject
 
 
 def string_array(shape: tuple[int, ...], strings: Sequence[bytes]) -> Array:

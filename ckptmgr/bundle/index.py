@@ -17,6 +17,7 @@ from ckptmgr.formats.bundle_entry import (
     HEADER_KEY,
     BundleEntry,
     BundleHeader,
+    decode_alike,
     decode_entry,
     decode_header,
 )
@@ -61,10 +62,20 @@ class BundleIndex:
         """Every tensor by name, in the order of the names; stored slices stand in their tensor."""
         if self._entries is None:
             found = {}
-            for key, value in self._table.entries().items():
-                if key != HEADER_KEY and not key.startswith(_SLICE_KEY_MARK):
-                    name = self._decode_name(key)
-                    found[name] = self._decode(value, name)
+            name = ""
+            # This loop runs once per tensor: no call that can be spared.
+            table = self._table.entries()
+            try:
+                for (key, value), entry in zip(
+                    table.items(), decode_alike(list(table.values())), strict=True
+                ):
+                    if key[:1] > _SLICE_KEY_MARK:  # neither the header nor a slice
+                        name = key.decode("utf-8")
+                        found[name] = entry or decode_entry(value)
+            except UnicodeDecodeError:
+                raise _not_text(self.path, key) from None
+            except errors.CorruptCheckpoint as error:
+                raise error.located(path=self.path, tensor=name) from None
             self._entries = found
         return self._entries
 
@@ -103,17 +114,6 @@ class BundleIndex:
         except errors.CorruptCheckpoint as error:
             raise error.located(path=self.path, tensor=name) from None
 
-    def _decode_name(self, key: bytes) -> str:
-        try:
-            return key.decode("utf-8")
-        except UnicodeDecodeError:
-            raise errors.MalformedEntry(
-                "a tensor name is not UTF-8",
-                path=self.path,
-                expected="text",
-                found=repr(key[:200]),
-            ) from None
-
 
 def tensor_of_key(key: bytes) -> str:
     """The name of the tensor that an entry belongs to, as far as the key tells."""
@@ -123,3 +123,9 @@ def tensor_of_key(key: bytes) -> str:
         except errors.CorruptCheckpoint:
             pass
     return key.decode("utf-8", "backslashreplace")
+
+
+def _not_text(path: str, key: bytes) -> errors.MalformedEntry:
+    return errors.MalformedEntry(
+        "a tensor name is not UTF-8", path=path, expected="text", found=repr(key[:200])
+    )

@@ -13,9 +13,12 @@ Source: docs/formats/tensor-bundle.md; tensorflow/core/util/tensor_bundle/tensor
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import NamedTuple
+
+import numpy as np
 
 from ckptmgr import errors
 from ckptmgr.bundle import slices
@@ -134,6 +137,23 @@ def plan_bundle(
         dtype, shape, stored = describe_partition(name, parts)
         entries.append((key, BundleEntry(dtype, shape, slices=stored)))
     return BundleLayout(tuple(layouts), tuple(entries))
+
+
+def without(
+    plan: BundleLayout, elsewhere: AbstractSet[tuple[int, int]], alignment_bytes: int
+) -> BundleLayout:
+    """What is left to write of a plan when some tensors stand elsewhere; no shard of it is empty.
+
+    Args:
+        elsewhere: The shard of each such tensor, and its index among the shard's placements.
+    """
+    shards = []
+    for number, shard in enumerate(plan.shards):
+        count = len(shard.placements)
+        left = [index for index in range(count) if (number, index) not in elsewhere]
+        if left:
+            shards.append(shard if len(left) == count else _packed(shard, left, alignment_bytes))
+    return replace(plan, shards=tuple(shards))
 
 
 def in_order(tensors: Iterable[NamedTensor]) -> list[NamedTensor]:
@@ -266,6 +286,22 @@ def _full_shape(tensor: NamedTensor) -> tuple[int, ...]:
 
 def _duplicate(name: str) -> errors.DuplicateName:
     return errors.DuplicateName(f"two tensors have the name {name!r}")
+
+
+def _packed(shard: ShardLayout, left: list[int], alignment_bytes: int) -> ShardLayout:
+    """A shard with some of its tensors only, behind one another."""
+    placements = []
+    end = 0
+    for index in left:
+        placed = shard.placements[index]
+        source = placed.source
+        if shard.image is not None and not isinstance(source, bytes):
+            # The original may have changed since.
+            source = np.asarray(shard.image[placed.offset : placed.offset + placed.size_bytes])
+        offset = -(-end // alignment_bytes) * alignment_bytes
+        placements.append(placed._replace(offset=offset, source=source))
+        end = offset + placed.size_bytes
+    return ShardLayout(tuple(placements), end)
 
 
 def _place(tensor: NamedTensor, key: bytes, offset: int) -> Placement:

@@ -10,31 +10,24 @@ Source: docs/formats/tensor-bundle.md; tensorflow/core/util/tensor_bundle/tensor
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from ckptmgr import errors, naming
-from ckptmgr.bundle import arrays, slices
+from ckptmgr.bundle import arrays, batch, slices
 from ckptmgr.bundle.arrays import Array
-from ckptmgr.bundle.index import BundleIndex, tensor_of_key
+from ckptmgr.bundle.bundle_files import BundleFiles
+from ckptmgr.bundle.index import tensor_of_key
 from ckptmgr.bundle.opening import open_unchanged
+from ckptmgr.bundle.read_engine import fill, read_exactly
 from ckptmgr.formats import dtypes, string_tensor
-from ckptmgr.formats.bundle_entry import BundleEntry, check_entry_size
-from ckptmgr.formats.crc32c import crc32c, mask
+from ckptmgr.formats.bundle_entry import BundleEntry
 from ckptmgr.formats.dtypes import DataType
 from ckptmgr.formats.tensor_slice import Region, TensorSlice, resolve_slice
-from ckptmgr.storage.protocol import ReadableFile, Storage
-
-# As in the writer: the checksum is taken while the chunk is in cache.
-_CHUNK_BYTES = 4 << 20
-
-# Shards open at once. A bundle of more shards (thousands of hosts) would use up the process's
-# descriptors (1024 by default), so its shards are opened when they are read.
-_MAX_OPEN_SHARDS = 256
+from ckptmgr.storage.protocol import Storage
 
 
 class BundleReader:
@@ -49,13 +42,13 @@ class BundleReader:
         self.prefix = prefix
         index = naming.index_file(prefix)
         try:
-            self._files = open_unchanged(storage, [index], lambda: _OpenBundle(storage, prefix))
+            self._files = open_unchanged(storage, [index], lambda: BundleFiles(storage, prefix))
         except errors.FileMissing:
             raise errors.CheckpointNotFound(
                 f"no checkpoint at {prefix}: {index} does not exist"
             ) from None
         self._index = self._files.index
-        self._is_swapped = self._index.header.big_endian != (sys.byteorder == "big")
+        self._verified: set[str] = set()
 
     def __enter__(self) -> BundleReader:
         return self
@@ -68,7 +61,7 @@ class BundleReader:
 
     @property
     def num_shards(self) -> int:
-        return self._index.header.num_shards
+        return self._files.num_shards
 
     def entries(self) -> dict[str, BundleEntry]:
         """Every tensor's entry by name, sorted."""
@@ -112,9 +105,84 @@ class BundleReader:
         entry = self.entry(name)
         return self._read_region(name, entry, slices.whole(entry.shape))
 
-    def read_slice(self, name: str, part: TensorSlice) -> Array:
+    def read_into(self, name: str, target: Array) -> None:
+        """Read a tensor into an array of its shape and dtype; as `read_many`."""
+        self.read_many([name], {name: target})
+
+    def read_many(
+        self, names: Iterable[str] | None = None, into: Mapping[str, Array] | None = None
+    ) -> dict[str, Array]:
+        """`read` of several tensors, of all by default, in far less time than one by one.
+
+        New arrays of small tensors may share memory: as long as one of them lives, so do the few
+        megabytes that were read with it. They never overlap.
+
+        Args:
+            into: Arrays to be filled instead of new ones, by name; they are what is returned. One
+                that is contiguous and in native byte order is read into without a copy.
+        Raises:
+            TensorNotFound, UnsupportedDtype, ShapeMismatch, DtypeMismatch, InvalidArgument: Naming
+                the tensor; no array has been changed.
+            CorruptCheckpoint, StorageError: Arrays of `into` may have been overwritten, wholly or
+                in part, with bytes that are not verified.
+        """
+        wanted = self.entries() if names is None else {name: self.entry(name) for name in names}
+        targets = into or {}
+        arrays.check_asked(targets, wanted)
+        numeric = batch.Batch(self._files)
+        others: dict[str, BundleEntry] = {}
+        for name, entry in wanted.items():
+            if not entry.slices and entry.dtype != DataType.DT_STRING:
+                numeric.add(name, entry, targets.get(name))
+                continue
+            others[name] = entry
+            if name in targets:
+                dtype = arrays.numpy_dtype(name, entry.dtype)
+                arrays.check_target(name, targets[name], entry.shape, dtype)
+        found = numeric.read()
+        for name, entry in others.items():
+            found[name] = self._read_region(name, entry, slices.whole(entry.shape))
+            if name in targets:
+                np.copyto(targets[name], found[name])
+                found[name] = targets[name]
+        return {name: found[name] for name in wanted}
+
+    def map(self, name: str) -> Array:
+        """The value of a tensor, read-only, where possible as a map of its file: without a copy.
+
+        The first call for a name verifies its checksum. What cannot be mapped is read: strings,
+        partitioned tensors, other byte orders, and tensors that are not aligned for their dtype.
+        A map remains when the reader is closed. It shows what is in the file at the time: the file
+        must not be written to or cut short meanwhile (to replace or delete it is fine).
+
+        Raises:
+            TensorNotFound, UnsupportedDtype, CorruptCheckpoint: Naming the tensor.
+        """
+        entry = self.entry(name)
+        dtype = arrays.numpy_dtype(name, entry.dtype)
+        # An empty tensor need not lie in its file; strings have no fixed place for an element.
+        is_numbers = entry.size_bytes and not entry.slices and not dtype.hasobject
+        if not is_numbers or self._files.is_swapped or entry.offset % dtype.alignment:
+            array = self.read(name)
+            array.flags.writeable = False
+            return array
+        self._files.check_size(name, entry)
+        mapped = self._files.mapped(name, entry)
+        if name not in self._verified:
+            # Read, not touched: that is faster, and a file cut short is an error, not a signal.
+            fill([batch.run_of(self._files, name, entry, None)])
+            self._verified.add(name)
+        self._new_array(name, (0,) * len(entry.shape), dtype)  # refuses too many dimensions
+        view: Array = np.ndarray(entry.shape, dtype, mapped)
+        return view
+
+    def read_slice(self, name: str, part: TensorSlice, *, verify: bool = True) -> Array:
         """One slice of a tensor, whether it is stored whole or in other slices.
 
+        Args:
+            verify: A checksum is that of everything that is stored under it, so all of that is
+                read, however small the slice. False: of a tensor of numbers that is stored whole
+                read only the range of the first dimension that the slice lies in, unverified.
         Raises:
             InvalidArgument: The slice does not fit the tensor.
             TensorNotFound, UnsupportedDtype, CorruptCheckpoint: Naming the tensor.
@@ -124,41 +192,55 @@ class BundleReader:
             region = resolve_slice(part, entry.shape)
         except errors.InvalidArgument as error:
             raise errors.InvalidArgument(f"tensor {name!r}: {error}") from None
-        return self._read_region(name, entry, region)
+        has_rows = entry.size_bytes and entry.shape and not entry.slices
+        if verify or not has_rows or entry.dtype == DataType.DT_STRING:
+            return self._read_region(name, entry, region)
+        return self._read_unverified(name, entry, region)
 
     def verify(self) -> None:
         """Read every byte that an entry covers and compare its checksum.
 
         Raises:
-            CorruptCheckpoint: At the first that differs.
+            CorruptCheckpoint: At one that differs.
         """
         for name, entry in self.entries().items():
             if entry.slices:
                 self._stored_parts(name, entry, slices.whole(entry.shape))
+        numeric = []
         for key, entry in self.stored_entries():
-            self._verify_entry(tensor_of_key(key), entry)
+            name = tensor_of_key(key)
+            # The bytes of a dtype that only a later TensorFlow knows have a checksum all the same.
+            with suppress(errors.UnsupportedDtype):
+                self._files.check_size(name, entry)
+            if entry.dtype == DataType.DT_STRING:
+                self._read_strings(name, entry)
+            elif entry.dtype == DataType.DT_VARIANT:
+                self._verify_variants(name, entry)
+            else:
+                numeric.append((name, entry))
+        batch.verify(self._files, numeric)
 
     # ----------------------------------------------------------------------- tensors
 
     def _read_region(self, name: str, entry: BundleEntry, region: Region) -> Array:
-        dtype = self._numpy_dtype(name, entry)
         if not entry.slices:
             # The checksum is that of the whole, so the whole is read.
-            value = self._read_entry(name, entry, dtype)
+            value = self._read_entry(name, entry)
             if region.lengths != entry.shape:
                 value = value[region.within(slices.whole(entry.shape))].copy()
             return value
         # Every part is held against its file before memory is taken for the whole.
         parts = self._stored_parts(name, entry, region)
+        dtype = arrays.numpy_dtype(name, entry.dtype)
         target = self._new_array(name, region.lengths, dtype)
         for part, stored in parts:
             # The ellipsis makes it a view where a scalar would be a copy.
             index: tuple[Any, ...] = (*part.shared.within(region), ...)
             place = target[index]
-            if part.shared == part.stored_region and _can_fill(place):
+            if part.shared == part.stored_region and arrays.can_fill(place):
                 self._fill(name, stored, place)
             else:
-                value = self._read_entry(name, stored, dtype)
+                value = self._read_entry(name, stored)
                 place[...] = value[part.shared.within(part.stored_region)]
         return target
 
@@ -184,15 +266,9 @@ class BundleReader:
                 expected=f"{dtypes.name(entry.dtype)} {part.stored_region.lengths}",
                 found=None if stored is None else f"{dtypes.name(stored.dtype)} {stored.shape}",
             )
-        self._check_size(name, stored)
-        self._bounded_shard(name, stored)
+        self._files.check_size(name, stored)
+        self._files.shard_of(name, stored)
         return stored
-
-    def _numpy_dtype(self, name: str, entry: BundleEntry) -> np.dtype[Any]:
-        try:
-            return dtypes.to_numpy(entry.dtype)
-        except errors.UnsupportedDtype as error:
-            raise errors.UnsupportedDtype(f"tensor {name!r}: {error}") from None
 
     def _new_array(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         try:
@@ -202,52 +278,41 @@ class BundleReader:
 
     # ----------------------------------------------------------------------- runs of bytes
 
-    def _read_entry(self, name: str, entry: BundleEntry, dtype: np.dtype[Any]) -> Array:
+    def _read_entry(self, name: str, entry: BundleEntry) -> Array:
         """The value of an entry that has bytes of its own."""
-        self._check_size(name, entry)
         if entry.dtype == DataType.DT_STRING:
+            self._files.check_size(name, entry)
             return self._read_strings(name, entry)
-        if entry.size_bytes:
-            self._bounded_shard(name, entry)
-        array = self._new_array(name, entry.shape, dtype)
-        self._fill(name, entry, array)
-        return array
+        alone = batch.Batch(self._files)
+        alone.add(name, entry, None)
+        return alone.read()[name]
 
     def _fill(self, name: str, entry: BundleEntry, array: Array) -> None:
         """Read a numeric entry straight into a contiguous array of its shape."""
-        self._read_verified(name, entry, _chunks(arrays.memory_of(array)))
-        if self._is_swapped:
-            arrays.swap_bytes(array)
+        alone = batch.Batch(self._files)
+        alone.add(name, entry, array)
+        alone.read()
 
-    def _read_verified(self, name: str, entry: BundleEntry, targets: Iterable[memoryview]) -> None:
-        """Read an entry's bytes into the targets, one after the other."""
-        crc = 0
-        # An empty tensor's offset may lie beyond its shard, and the shard may be missing.
-        if entry.size_bytes:
-            shard = self._bounded_shard(name, entry)
-            position = entry.offset
-            for target in targets:
-                if shard.read_into(target, position) != len(target):
-                    raise errors.TruncatedFile(
-                        "the file became shorter while it was read",
-                        path=shard.path,
-                        tensor=name,
-                        expected=f"{len(target)} bytes at {position}",
-                        found="fewer",
-                    )
-                crc = crc32c(target, crc)
-                position += len(target)
-        if mask(crc) != entry.crc32c:
-            raise errors.ChecksumMismatch(
-                "the checksum of the tensor differs",
-                path=self._files.shard_path(entry.shard_id),
-                tensor=name,
-                expected=f"0x{entry.crc32c:08x}",
-                found=f"0x{mask(crc):08x}",
-            )
+    def _read_unverified(self, name: str, entry: BundleEntry, region: Region) -> Array:
+        """A region of a numeric tensor that is stored whole, from the rows that it lies in."""
+        dtype = arrays.numpy_dtype(name, entry.dtype)
+        self._files.check_size(name, entry)
+        shard = self._files.shard_of(name, entry)
+        rows = self._new_array(name, (region.lengths[0], *entry.shape[1:]), dtype)
+        row_bytes = entry.size_bytes // entry.shape[0]
+        offset = entry.offset + region.starts[0] * row_bytes
+        read_exactly(shard, arrays.memory_of(rows), offset, name)
+        if self._files.is_swapped:
+            arrays.swap_bytes(rows)
+        if rows.shape == region.lengths:
+            return rows
+        within = region.within(slices.whole(entry.shape))
+        index: tuple[slice, ...] = (slice(None), *within[1:])
+        part: Array = rows[index].copy()
+        return part
 
     def _read_strings(self, name: str, entry: BundleEntry) -> Array:
-        shard = self._bounded_shard(name, entry)
+        shard = self._files.shard_of(name, entry)
         data = shard.read(entry.offset, entry.size_bytes)
         try:
             strings = string_tensor.decode_strings(
@@ -260,134 +325,10 @@ class BundleReader:
         except errors.CorruptCheckpoint as error:
             raise error.located(path=shard.path, tensor=name) from None
 
-    def _verify_entry(self, name: str, entry: BundleEntry) -> None:
-        # The bytes of a dtype that only a later TensorFlow knows have a checksum all the same.
-        with suppress(errors.UnsupportedDtype):
-            self._check_size(name, entry)
-        if entry.dtype == DataType.DT_STRING:
-            self._read_strings(name, entry)
-        elif entry.dtype == DataType.DT_VARIANT:
-            self._verify_variants(name, entry)
-        else:
-            self._read_verified(name, entry, _scratch(entry.size_bytes))
-
     def _verify_variants(self, name: str, entry: BundleEntry) -> None:
-        shard = self._bounded_shard(name, entry)
+        shard = self._files.shard_of(name, entry)
         data = shard.read(entry.offset, entry.size_bytes)
         try:
             string_tensor.decode_variants(data, math.prod(entry.shape), entry.crc32c)
         except errors.CorruptCheckpoint as error:
             raise error.located(path=shard.path, tensor=name) from None
-
-    def _check_size(self, name: str, entry: BundleEntry) -> None:
-        try:
-            check_entry_size(entry)
-        except errors.CorruptCheckpoint as error:
-            raise error.located(path=self._index.path, tensor=name) from None
-        # Each string takes at least the byte of its length.
-        if entry.dtype == DataType.DT_STRING and math.prod(entry.shape) > entry.size_bytes:
-            raise errors.MalformedTensor(
-                "a string tensor is shorter than its shape asks for",
-                path=self._index.path,
-                tensor=name,
-                expected=f"at least {math.prod(entry.shape)} bytes",
-                found=f"{entry.size_bytes} bytes",
-            )
-
-    def _bounded_shard(self, name: str, entry: BundleEntry) -> ReadableFile:
-        """The shard that an entry lies in, once it is sure that it does."""
-        if entry.shard_id >= self.num_shards:
-            raise errors.MalformedEntry(
-                "an entry names a shard that the bundle does not have",
-                path=self._index.path,
-                tensor=name,
-                expected=f"less than {self.num_shards}",
-                found=entry.shard_id,
-            )
-        shard = self._files.shard(entry.shard_id)
-        if shard is None:
-            raise errors.MissingShard(
-                "the data shard is missing",
-                path=self._files.shard_path(entry.shard_id),
-                tensor=name,
-            )
-        end = entry.offset + entry.size_bytes
-        if end > shard.size_bytes:
-            raise errors.TruncatedFile(
-                "the file ends before the tensor does",
-                path=shard.path,
-                tensor=name,
-                expected=f"at least {end} bytes",
-                found=f"{shard.size_bytes} bytes",
-            )
-        return shard
-
-
-class _OpenBundle:
-    """The index and the shards of one bundle, as far as they are there."""
-
-    def __init__(self, storage: Storage, prefix: str) -> None:
-        self._storage = storage
-        self._prefix = prefix
-        self._shards: dict[int, ReadableFile] = {}
-        self._is_closed = False
-        file = storage.open(naming.index_file(prefix))
-        try:
-            self.index = BundleIndex(file)
-            self._num_shards = self.index.header.num_shards
-            if self._num_shards <= _MAX_OPEN_SHARDS:
-                for shard_id in range(self._num_shards):
-                    self._open(shard_id)
-        except BaseException:
-            file.close()
-            self._close_shards()
-            raise
-
-    def shard(self, shard_id: int) -> ReadableFile | None:
-        """An open shard; None if there is none (it need not be there, if no entry is in it)."""
-        if self._is_closed:
-            raise errors.InvalidArgument(f"the reader of checkpoint {self._prefix} is closed")
-        found = self._shards.get(shard_id)
-        if found is None and self._num_shards > _MAX_OPEN_SHARDS:
-            while len(self._shards) >= _MAX_OPEN_SHARDS:
-                # Not closed but dropped: another thread may be reading it.
-                self._shards.popitem()
-            found = self._open(shard_id)
-        return found
-
-    def shard_path(self, shard_id: int) -> str:
-        return naming.data_shard(self._prefix, shard_id, self._num_shards)
-
-    def close(self) -> None:
-        self._is_closed = True
-        self.index.close()
-        self._close_shards()
-
-    def _open(self, shard_id: int) -> ReadableFile | None:
-        try:
-            shard = self._storage.open(self.shard_path(shard_id))
-        except errors.FileMissing:
-            return None
-        self._shards[shard_id] = shard
-        return shard
-
-    def _close_shards(self) -> None:
-        for shard in self._shards.values():
-            shard.close()
-        self._shards.clear()
-
-
-def _can_fill(place: Array) -> bool:
-    return place.flags.c_contiguous and not place.dtype.hasobject
-
-
-def _chunks(view: memoryview) -> Iterator[memoryview]:
-    for start in range(0, len(view), _CHUNK_BYTES):
-        yield view[start : start + _CHUNK_BYTES]
-
-
-def _scratch(size_bytes: int) -> Iterator[memoryview]:
-    """One buffer again and again, for bytes that are read only for their checksum."""
-    buffer = memoryview(bytearray(min(size_bytes, _CHUNK_BYTES)))
-    for start in range(0, size_bytes, _CHUNK_BYTES):
-        yield buffer[: size_bytes - start]

@@ -5,6 +5,9 @@ renames them into place, the index last. Until that last rename the old checkpoi
 if there is one, is whole: new shards take a shard count that the standing index does not use, and
 TensorFlow accepts an index whose header counts shards that no entry refers to.
 
+Shards that hold what an earlier checkpoint holds already are links to its files (`deduplicate`) and
+otherwise treated as the rest.
+
 Never rewrite or hard-link an index in place: TensorFlow's own merge opens it for writing and
 truncates it, and would do so to every link.
 """
@@ -12,12 +15,13 @@ truncates it, and would do so to every link.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
 from ckptmgr import errors, naming
-from ckptmgr.bundle import layout, write_engine
+from ckptmgr.bundle import deduplicate, layout, write_engine
 from ckptmgr.bundle.layout import BundleLayout, NamedTensor, ShardLayout
 from ckptmgr.formats import table_writer
 from ckptmgr.formats.bundle_entry import (
@@ -47,11 +51,16 @@ class StagedBundle:
     storage: Storage
     prefix: str
     options: WriteOptions
-    num_data_files: int
     #: The shard count that the staged index speaks of.
-    num_shards: int
-    data_bytes: int
+    num_shards: int = 0
+    #: The shards that were written for this bundle.
+    written_bytes: int = 0
+    #: The tensors that stand in files of an earlier checkpoint.
+    linked_bytes: int = 0
     index_bytes: int = 0
+    #: The shards under their temporary names: first those that are links, then those written.
+    _data_files: list[str] = field(default_factory=list)
+    _num_linked: int = 0
     #: All of the index but the header, by key.
     _entries: list[tuple[bytes, bytes]] = field(default_factory=list)
     #: What there is to remove should the save not succeed.
@@ -60,7 +69,7 @@ class StagedBundle:
 
     @property
     def size_bytes(self) -> int:
-        return self.data_bytes + self.index_bytes
+        return self.linked_bytes + self.written_bytes + self.index_bytes
 
     def publish(self) -> None:
         """Make the bundle exist, replacing one of the same prefix atomically.
@@ -73,12 +82,14 @@ class StagedBundle:
         if self.num_shards in taken:
             # Another writer published this prefix since we staged; take a count that is free.
             self.storage.unlink(self._index_temporary())
-            self.num_shards = _free_shard_count(self.num_data_files, taken)
+            self.num_shards = _free_shard_count(len(self._data_files), taken)
             self._write_index()
-        for shard_id in range(self.num_data_files):
+        for shard_id, temporary in enumerate(self._data_files):
             final = naming.data_shard(self.prefix, shard_id, self.num_shards)
             self._renamed.append(final)
-            self.storage.rename(self._data_temporary(shard_id), final)
+            self.storage.rename(temporary, final)
+        # Where a publish that was cut off had linked the same file already, rename(2) left both.
+        remove_quietly(self.storage, self._data_files[: self._num_linked])
         if self.options.durable:
             # The file system may keep the index's name and lose the data's: data first.
             self.storage.sync_dir(directory)
@@ -104,31 +115,58 @@ class StagedBundle:
         self._temporaries.clear()
         self._renamed.clear()
 
-    def _data_temporary(self, shard_id: int) -> str:
-        # The shard's final name is not known before publish; the prefix and the id are.
+    def _data_temporary(self, shard_id: int, num_shards: int) -> str:
         return naming.temporary(
-            naming.data_shard(self.prefix, shard_id, self.num_data_files), self.options.token
+            naming.data_shard(self.prefix, shard_id, num_shards), self.options.token
         )
 
     def _index_temporary(self) -> str:
         return naming.temporary(naming.index_file(self.prefix), self.options.token)
 
+    def _link(self, plan: BundleLayout, previous: str) -> BundleLayout:
+        """Take from an earlier checkpoint what it has of a plan; returns what is left to write."""
+        alignment_bytes = self.options.alignment_bytes
+        shards = deduplicate.find_shards(self.storage, plan, previous, alignment_bytes)
+        # How many shards there will be is not known yet; no shard is one of none.
+        targets = [self._data_temporary(number, 0) for number in range(len(shards))]
+        self._temporaries += targets
+        linked = deduplicate.link_shards(self.storage, plan, shards, targets, alignment_bytes)
+        elsewhere = set()
+        for shard_id, shard in enumerate(linked):
+            self._data_files.append(shard.path)
+            self.linked_bytes += shard.used_bytes
+            for number, index, entry in shard.matches:
+                key = plan.shards[number].placements[index].key
+                self._entries.append((key, encode_entry(entry._replace(shard_id=shard_id))))
+                elsewhere.add((number, index))
+        self._num_linked = len(linked)
+        return layout.without(plan, elsewhere, alignment_bytes) if linked else plan
+
     def _write(self, plan: BundleLayout) -> None:
         """Write and sync everything; the shards are synced while the index is written."""
+        num_data_files = self._num_linked + len(plan.shards)
+        taken = set(_standing_shards(self.storage, self.prefix).values())
+        self.num_shards = _free_shard_count(num_data_files, taken)
+        self.written_bytes = plan.data_bytes
+        # Of links too: whoever wrote the file may have left that to the system.
+        syncs: list[Callable[[], None]] = [
+            partial(self.storage.sync_file, path) for path in self._data_files
+        ]
         with ExitStack() as open_files:
-            files = []
-            for shard_id, shard in enumerate(plan.shards):
-                path = self._data_temporary(shard_id)
+            for shard_id, shard in enumerate(plan.shards, start=self._num_linked):
+                # The shard's final name is not known before publish; the prefix and the id are.
+                path = self._data_temporary(shard_id, num_data_files)
                 self._temporaries.append(path)
                 file = self.storage.create(path)
                 open_files.callback(file.close)
-                files.append(file)
+                self._data_files.append(path)
+                syncs.append(file.sync)
                 self._entries += _write_shard(file, shard, shard_id, durable=self.options.durable)
             self._entries += [(key, encode_entry(entry)) for key, entry in plan.partitioned]
             self._entries.sort()
             # Before any name leads to them. At the same time as the index, because the file system
             # then makes one commit of both.
-            syncing = _InBackground(files) if self.options.durable else nullcontext()
+            syncing = _InBackground(syncs) if self.options.durable else nullcontext()
             with syncing:
                 self._write_index()
 
@@ -146,33 +184,35 @@ def stage(
     prefix: str,
     shards: Sequence[Iterable[NamedTensor]],
     options: WriteOptions,
+    *,
+    previous: str | None = None,
 ) -> StagedBundle:
     """Write a bundle under temporary names, ready to be published.
 
     Args:
         shards: The tensors of each data shard; an empty shard is legal.
+        previous: The prefix of a checkpoint, perhaps this one: tensors that it holds bit for bit
+            are not written again; their shards come before the others.
     Raises:
         InvalidName, DuplicateName, UnsupportedDtype, InvalidArgument: Before anything is written.
     """
     plan = layout.plan_bundle(shards, alignment_bytes=options.alignment_bytes)
-    return stage_plan(storage, prefix, plan, options)
+    return stage_plan(storage, prefix, plan, options, previous=previous)
 
 
 def stage_plan(
-    storage: Storage, prefix: str, plan: BundleLayout, options: WriteOptions
+    storage: Storage,
+    prefix: str,
+    plan: BundleLayout,
+    options: WriteOptions,
+    *,
+    previous: str | None = None,
 ) -> StagedBundle:
     """`stage` for tensors that are laid out already."""
-    taken = set(_standing_shards(storage, prefix).values())
-    staged = StagedBundle(
-        storage,
-        prefix,
-        options,
-        num_data_files=len(plan.shards),
-        num_shards=_free_shard_count(len(plan.shards), taken),
-        data_bytes=plan.data_bytes,
-    )
+    staged = StagedBundle(storage, prefix, options)
     try:
-        staged._write(plan)  # noqa: SLF001 -- its constructor, in effect
+        left = plan if previous is None else staged._link(plan, previous)  # noqa: SLF001 -- its
+        staged._write(left)  # noqa: SLF001 -- constructor, in effect
     except BaseException:
         staged.discard()
         raise
@@ -210,8 +250,8 @@ def is_gone(storage: Storage, path: str) -> bool:
 class _InBackground:
     """Syncs files in a thread for the length of a with-statement, and raises what that raised."""
 
-    def __init__(self, files: Sequence[WritableFile]) -> None:
-        self._files = files
+    def __init__(self, syncs: Sequence[Callable[[], None]]) -> None:
+        self._syncs = syncs
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._sync, name="ckptmgr-sync")
 
@@ -225,8 +265,8 @@ class _InBackground:
 
     def _sync(self) -> None:
         try:
-            for file in self._files:
-                file.sync()
+            for sync in self._syncs:
+                sync()
         except BaseException as error:  # noqa: BLE001 - raised by the thread that waits
             self._failure = error
 

@@ -20,15 +20,17 @@ tensorflow/core/util/tensor_bundle/tensor_bundle.cc.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 from google.protobuf.message import DecodeError
 
 from ckptmgr._proto.tensor_bundle_pb2 import BundleEntryProto, BundleHeaderProto
 from ckptmgr._proto.versions_pb2 import VersionDef
-from ckptmgr.errors import MalformedEntry, UnsupportedDtype
+from ckptmgr.errors import CorruptCheckpoint, MalformedEntry, UnsupportedDtype
 from ckptmgr.formats import dtypes
 from ckptmgr.formats.dtypes import DataType
 from ckptmgr.formats.tensor_shape import decode_shape, encode_shape
@@ -49,6 +51,9 @@ _CRC32C_BYTES = 4
 # Up to nine bytes of varint are a number below 2**63, so never negative.
 _MAX_NATURAL_BYTES = 9
 _MAX_INT32 = 2**31 - 1
+# Fewer entries are decoded as fast one by one, and each group looks at all rows of its length.
+_FEWEST_ALIKE = 64
+_MOST_GROUPS = 16
 # Distinct (dtype, shape) pairs remembered; models have some hundreds.
 _CACHED_SHAPES = 4096
 
@@ -154,6 +159,34 @@ def decode_entry(data: bytes) -> BundleEntry:
     return _decode_as_written(data) or _decode_message(data)
 
 
+def decode_alike(values: Sequence[bytes]) -> list[BundleEntry | None]:
+    """Decode those of many entries that come in large groups of one dtype and shape.
+
+    Of tens of thousands of tensors most do; together they take a third of the time.
+
+    Returns:
+        None for each entry that is left to `decode_entry`.
+    """
+    found: list[BundleEntry | None] = [None] * len(values)
+    by_length: dict[int, list[int]] = {}
+    for place, value in enumerate(values):
+        by_length.setdefault(len(value), []).append(place)
+    for length, listed in by_length.items():
+        if length < 4 or len(listed) < _FEWEST_ALIKE:
+            continue
+        places = np.array(listed)
+        rows = np.frombuffer(b"".join([values[place] for place in listed]), np.uint8)
+        rows = rows.reshape(-1, length)
+        for _ in range(_MOST_GROUPS):
+            if len(rows) < _FEWEST_ALIKE:
+                break
+            try:
+                rows, places = _decode_rows(rows, found, places)
+            except CorruptCheckpoint:
+                break  # `decode_entry` will say so, of the tensor that it is of
+    return found
+
+
 def check_entry_size(entry: BundleEntry) -> None:
     """Raise unless the stored size is what dtype and shape ask for.
 
@@ -179,6 +212,9 @@ def _encode_dtype_and_shape(dtype: int, shape: tuple[int, ...]) -> bytes:
     # Given as a message the shape is emitted even for a scalar, where it is empty.
     message = BundleEntryProto(dtype=dtype, shape=encode_shape(shape))  # type: ignore[arg-type]
     return message.SerializeToString()
+
+
+_Rows = np.ndarray[Any, Any]
 
 
 class _Head(NamedTuple):
@@ -220,25 +256,55 @@ def _decode_as_written(data: bytes) -> BundleEntry | None:
     shard_id = offset = 0
     position = shape_end
     if position < size_start and data[position] == _SHARD_ID_TAG[0]:
-        shard_id, position = _natural(data, position + 1, size_start)
+        shard_id, position = _natural(data, position + 1)
     if position < size_start and data[position] == _OFFSET_TAG[0]:
-        offset, position = _natural(data, position + 1, size_start)
+        offset, position = _natural(data, position + 1)
     if position != size_start or shard_id > _MAX_INT32:
         return None
     crc32c = int.from_bytes(data[-_CRC32C_BYTES:], "little")
     return BundleEntry(dtype, shape, shard_id, offset, size_bytes, crc32c)
 
 
-def _natural(data: bytes, start: int, end: int) -> tuple[int, int]:
-    """A varint and where it ends; a start beyond every entry if it ends too late or is too long."""
+def _natural(data: bytes, start: int) -> tuple[int, int]:
+    """A varint and where it ends: behind all of the data if it is too long."""
     value = shift = 0
-    for position in range(start, min(end, start + _MAX_NATURAL_BYTES)):
-        byte = data[position]
+    for byte in data[start : start + _MAX_NATURAL_BYTES]:
         if byte < 0x80:
-            return value | byte << shift, position + 1
+            return value | byte << shift, start + shift // 7 + 1
         value |= (byte & 0x7F) << shift
         shift += 7
-    return 0, end + 1
+    return 0, len(data) + 1
+
+
+def _decode_rows(
+    rows: _Rows, found: list[BundleEntry | None], places: _Rows
+) -> tuple[_Rows, _Rows]:
+    """Decode the rows that agree with the first but for offset and checksum; returns the others."""
+    first = rows[0].tobytes()
+    entry = _decode_as_written(first)
+    if entry is None:
+        return rows[:0], places[:0]
+    head = _decode_head(first[: 4 + first[3]])
+    assert head is not None
+    start = 4 + first[3]
+    if first[start] == _SHARD_ID_TAG[0]:
+        _, start = _natural(first, start + 1)
+    end = len(first) - _CRC32C_BYTES - len(head.size_and_tag)
+    alike = (rows[:, :start] == rows[0, :start]).all(1)
+    alike &= (rows[:, end:-_CRC32C_BYTES] == rows[0, end:-_CRC32C_BYTES]).all(1)
+    offsets = np.zeros(len(rows), np.int64)
+    if end > start:
+        alike &= (rows[:, start] == _OFFSET_TAG[0]) & (rows[:, end - 1] < 0x80)
+        alike &= (rows[:, start + 1 : end - 1] >= 0x80).all(1)
+        for number, column in enumerate(range(start + 1, end)):
+            offsets |= (rows[:, column] & 0x7F).astype(np.int64) << 7 * number
+    checksums = np.ascontiguousarray(rows[:, -_CRC32C_BYTES:]).view("<u4")[:, 0]
+    dtype, shape, shard_id, _, size_bytes, _, _ = entry
+    for place, offset, crc32c in zip(
+        places[alike].tolist(), offsets[alike].tolist(), checksums[alike].tolist(), strict=True
+    ):
+        found[place] = BundleEntry(dtype, shape, shard_id, offset, size_bytes, crc32c)
+    return rows[~alike], places[~alike]
 
 
 def _decode_message(data: bytes) -> BundleEntry:
@@ -265,4 +331,3 @@ def _parse(data: bytes) -> BundleEntryProto:
         return BundleEntryProto.FromString(data)
     except DecodeError as error:
         raise MalformedEntry(f"a bundle entry does not parse ({error})") from None
-

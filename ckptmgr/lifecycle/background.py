@@ -17,11 +17,22 @@ class BackgroundSave:
         """Run `job` once the one before it is done; raises what that one raised."""
         self.wait()
         # Not a daemon: the interpreter waits for it, so that a save is not cut off at exit.
-        self._thread = threading.Thread(target=self._run, args=(job,), name="ckptmgr-save")
-        self._thread.start()
+        thread = threading.Thread(target=self._run, args=(job,), name="ckptmgr-save")
+        thread.start()
+        # Only one that runs can be waited for: the system may refuse another thread.
+        self._thread = thread
+
+    @property
+    def is_running(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
 
     def wait(self) -> None:
-        """Return when nothing is running; raises what the last job raised, once."""
+        """Return when nothing is running; raises what the last job raised, once.
+
+        Does nothing in the job's own thread, where a listener may run.
+        """
+        if self._thread is threading.current_thread():
+            return
         if self._thread is not None:
             self._thread.join()
             self._thread = None

@@ -2,9 +2,12 @@
 
 First `plan` compares every leaf of the target with what the checkpoint holds: names, shapes,
 dtypes. Only when nothing is wrong are values read and applied; until then the target has not been
-touched. Arrays are filled in place, so that whoever else refers to them sees the restored values; a
-leaf that cannot change (a number, a read-only or a foreign array) is replaced in the dict, list or
-object around it, and a tuple around it is rebuilt.
+touched. Then every value is decoded, then the objects that load their own state do so (theirs is
+code that may refuse), and only then is the rest filled.
+
+Arrays are filled in place, so that whoever else refers to them sees the restored values; a leaf
+that cannot change (a number, a read-only or a foreign array, an array whose strings are too short)
+is replaced in the dict, list or object around it, and a tuple around it is rebuilt.
 
 An object with `load_state_dict()` takes back the whole structure that its `state_dict()` had when
 it was saved: an optimizer that has not stepped yet does not know its own leaves.
@@ -12,8 +15,8 @@ it was saved: an optimizer that has not stepped yet does not know its own leaves
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+import copy
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -23,6 +26,8 @@ from ckptmgr import errors
 from ckptmgr.lifecycle import leaves, tree
 
 Path = tuple[str, ...]
+
+_LEFT_OUT = object()
 
 #: Target name to checkpoint name; None leaves that target as it is.
 Rename = Callable[[str], str | None]
@@ -61,7 +66,24 @@ class RestorePlan:
             values: Tensor of the checkpoint to its value, for each of `sources`.
         """
         by_target = {name: values[source] for name, source in self.sources.items()}
-        return _Filler(self, by_target).fill(self.target, ())
+        targets = list(_target_leaves(self.target, ()))
+        decoded = {path: self._decode(path, leaf, by_target) for path, leaf in targets}
+        for path, leaf in targets:
+            if _loads_itself(leaf) and decoded[path] is not _LEFT_OUT:
+                _load(leaf, decoded[path])
+        return _fill(self.target, (), decoded)
+
+    def _decode(self, path: Path, leaf: Any, values: Mapping[str, np.ndarray]) -> Any:
+        """What a leaf is to become, or its state; `_LEFT_OUT` if the caller's names say so."""
+        if path in self.own_skeletons:
+            skeleton = self.own_skeletons[path]
+            if any(name not in values for name in tree.leaf_names(skeleton, path)):
+                return _LEFT_OUT  # a part of it is left out, and it loads whole or not at all
+            return tree.unflatten(skeleton, values, path)
+        if _children(leaf) is not None:
+            return _LEFT_OUT  # its children stand for it
+        value = values.get(tree.name_of(path))
+        return _LEFT_OUT if value is None else _decode_like(leaf, value, tree.name_of(path))
 
 
 def as_rename(names: Mapping[str, str | None] | Rename | None) -> Rename:
@@ -71,6 +93,11 @@ def as_rename(names: Mapping[str, str | None] | Rename | None) -> Rename:
     if isinstance(names, Mapping):
         mapping = names
         return lambda name: mapping.get(name, name)
+    if not callable(names):
+        raise errors.InvalidArgument(
+            f"names must be a dict of leaf to tensor name, or a function, found "
+            f"{type(names).__name__}"
+        )
     return names
 
 
@@ -83,7 +110,9 @@ def plan(target: Any, stored: Stored, rename: Rename) -> RestorePlan:
     """
     found = RestorePlan(target)
     for path, leaf in _target_leaves(target, ()):
-        if _loads_itself(leaf) or leaf is None:
+        if isinstance(leaf, list | tuple) and leaf:
+            _check_length(path, leaf, stored, rename)
+        elif _loads_itself(leaf) or leaf is None or _children(leaf) is not None:
             _plan_own_state(found, path, leaf, stored, rename)
         else:
             name = tree.name_of(path)
@@ -98,12 +127,15 @@ def plan(target: Any, stored: Stored, rename: Rename) -> RestorePlan:
 def _plan_own_state(
     found: RestorePlan, path: Path, leaf: Any, stored: Stored, rename: Rename
 ) -> None:
-    own = None if leaf is None else _flatten_at(path, leaf)
+    # What is empty, or None, takes whatever was recorded: a list of losses begins empty.
+    own = _flatten_at(path, leaf) if _loads_itself(leaf) else None
     skeleton = None if stored.skeleton is None else tree.subtree(stored.skeleton, path)
     if skeleton is None:
         if own is None:
             return  # None in the target and nothing recorded for it: it stays None
         skeleton = own.skeleton
+    if leaf is not None and own is None:
+        _check_kind(path, leaf, skeleton, stored)
     found.own_skeletons[path] = skeleton
     for name in tree.leaf_names(skeleton, path):
         source = _source(name, stored, rename)
@@ -142,7 +174,8 @@ def _check_leaf(source: str, leaf: Any, stored: Stored, recorded_at: Path) -> No
             f"in checkpoint {stored.prefix}"
         )
     wanted, accepted = _wanted_dtype(source, leaf, tensor.dtype)
-    if not accepted and not (isinstance(leaf, int) and _is_big_int(stored, recorded_at)):
+    is_int = isinstance(leaf, int) and not isinstance(leaf, bool)
+    if not accepted and not (is_int and _is_big_int(stored, recorded_at)):
         raise errors.DtypeMismatch(
             f"tensor {source!r}: wanted {wanted}, found dtype {_dtype_name(tensor.dtype)} "
             f"in checkpoint {stored.prefix}"
@@ -156,12 +189,35 @@ def _wanted_dtype(source: str, leaf: Any, found: np.dtype[Any]) -> tuple[str, bo
     """
     if isinstance(leaf, bool | int | float | complex) and not isinstance(leaf, np.generic):
         kind = "bool" if isinstance(leaf, bool) else type(leaf).__name__
-        refused = {"bool": "iufcO", "int": "bfcO", "float": "bcO", "complex": "bO"}[kind]
+        # V: bfloat16 and the like, which may have fractions.
+        refused = {"bool": "iufcOV", "int": "bfcOV", "float": "bcO", "complex": "bO"}[kind]
         return f"a number for a Python {kind}", found.kind not in refused
     _, array = leaves.encode_leaf(leaf, source)
     assert array is not None
     wanted = array.dtype.newbyteorder("=")
     return f"dtype {_dtype_name(wanted)}", wanted == found
+
+
+def _check_length(path: Path, node: Sequence[Any], stored: Stored, rename: Rename) -> None:
+    """Raise StructureMismatch if more was recorded than a list or tuple has room for."""
+    skeleton = None if stored.skeleton is None else tree.subtree(stored.skeleton, path)
+    found = tree.length_of(skeleton)
+    first = tree.name_of((*path, "0"))
+    if found is not None and found > len(node) and rename(first) == first:
+        raise errors.StructureMismatch(
+            f"{type(node).__name__} {tree.name_of(path)!r}: wanted {len(node)} entries, found "
+            f"{found} in checkpoint {stored.prefix}; an empty list takes them all"
+        )
+
+
+def _check_kind(path: Path, node: Any, skeleton: tree.Skeleton, stored: Stored) -> None:
+    wanted = "dict" if isinstance(node, Mapping) else type(node).__name__
+    found = tree.kind_of(skeleton)
+    if isinstance(node, Mapping | list | tuple) and wanted != found:
+        raise errors.StructureMismatch(
+            f"{tree.name_of(path)!r}: wanted a {wanted}, found a {found} "
+            f"in checkpoint {stored.prefix}"
+        )
 
 
 def _is_big_int(stored: Stored, path: Path) -> bool:
@@ -178,9 +234,9 @@ def _dtype_name(dtype: np.dtype[Any]) -> str:
 
 def _target_leaves(node: Any, path: Path) -> Iterator[tuple[Path, Any]]:
     children = _children(node)
-    if children is None:
+    if not children or isinstance(node, list | tuple):
         yield path, node
-    else:
+    if children:
         for key, child in children:
             yield from _target_leaves(child, (*path, str(key)))
 
@@ -202,58 +258,59 @@ def _children(node: Any) -> list[tuple[Any, Any]] | None:
     return None
 
 
-@dataclass(slots=True)
-class _Filler:
-    plan: RestorePlan
-    values: Mapping[str, np.ndarray]
+def _fill(node: Any, path: Path, decoded: Mapping[Path, Any]) -> Any:
+    """Put the decoded values where they belong; returns the node or its replacement."""
+    children = _children(node)
+    if not children:
+        return _fill_leaf(node, decoded[path])
+    replaced = {}
+    for key, child in children:
+        new = _fill(child, (*path, str(key)), decoded)
+        if new is not child:
+            replaced[key] = new
+    return _with_replaced(node, replaced) if replaced else node
 
-    def fill(self, node: Any, path: Path) -> Any:
-        children = _children(node)
-        if children is None:
-            return self.fill_leaf(node, path)
-        replaced = {}
-        for key, child in children:
-            new = self.fill(child, (*path, str(key)))
-            if new is not child:
-                replaced[key] = new
-        return _with_replaced(node, replaced) if replaced else node
 
-    def fill_leaf(self, leaf: Any, path: Path) -> Any:
-        if path in self.plan.own_skeletons:
-            return self.load_own_state(leaf, path)
-        value = self.values.get(tree.name_of(path))
-        if value is None:  # the caller's names left this one out
-            return leaf
-        if isinstance(leaf, np.ndarray):
-            return _fill_array(leaf, value)
-        if isinstance(leaf, np.generic):
-            return value[()]
-        kind, _ = leaves.encode_leaf(leaf, tree.name_of(path))
-        if kind in {"int", "bigint", "float", "complex"}:
-            return type(leaf)(leaves.decode_number(value))
-        return leaves.decode_leaf(kind, value)
-
-    def load_own_state(self, leaf: Any, path: Path) -> Any:
-        skeleton = self.plan.own_skeletons[path]
-        if any(name not in self.values for name in tree.leaf_names(skeleton, path)):
-            return leaf  # the caller's names left out a part of it, and it loads whole or not
-        state = tree.unflatten(skeleton, self.values, path)
-        if leaf is None:
-            return state
-        if tree.is_random_generator(leaf):
-            tree.set_random_state(leaf, state)
-        else:
-            leaf.load_state_dict(state)
+def _fill_leaf(leaf: Any, value: Any) -> Any:
+    if value is _LEFT_OUT or _loads_itself(leaf):
         return leaf
+    if isinstance(leaf, np.ndarray):
+        return _fill_array(leaf, value)
+    if isinstance(leaf, MutableMapping):
+        leaf.update(value)
+        return leaf
+    if isinstance(leaf, list):
+        leaf[:] = value
+        return leaf
+    return value
 
 
 def _fill_array(target: np.ndarray[Any, Any], value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    if target.dtype.kind in "UTO" and leaves.encode_leaf(target, "")[0] == leaves.TEXT_ARRAY:
-        value = leaves.decode_leaf(leaves.TEXT_ARRAY, value)
+    if target.dtype.kind in "SU":
+        value = value.astype(target.dtype.kind)  # as wide as its longest string
+        if value.dtype.itemsize > target.dtype.itemsize:
+            return value  # the target would cut it short
     if not target.flags.writeable:
         return value.astype(target.dtype, copy=False)
     np.copyto(target, value, casting="unsafe")
     return target
+
+
+def _decode_like(leaf: Any, value: np.ndarray[Any, Any], name: str) -> Any:
+    """A tensor as a value of the leaf's kind."""
+    kind, _ = leaves.encode_leaf(leaf, name)
+    if isinstance(leaf, np.ndarray):
+        return leaves.decode_leaf(kind, value) if kind == leaves.TEXT_ARRAY else value
+    if kind in {"int", leaves.BIG_INT, "float", "complex"}:
+        return type(leaf)(leaves.decode_number(value))
+    return leaves.decode_leaf(kind, value)
+
+
+def _load(leaf: Any, state: Any) -> None:
+    if tree.is_random_generator(leaf):
+        tree.set_random_state(leaf, state)
+    else:
+        leaf.load_state_dict(state)
 
 
 def _with_replaced(node: Any, replaced: dict[Any, Any]) -> Any:
@@ -273,7 +330,11 @@ def _with_replaced(node: Any, replaced: dict[Any, Any]) -> Any:
 
 def _dataclass_with_replaced(node: Any, replaced: dict[str, Any]) -> Any:
     if node.__dataclass_params__.frozen:
-        return dataclasses.replace(node, **replaced)
+        # dataclasses.replace() refuses fields that are not arguments of __init__.
+        node = copy.copy(node)
+        for name, child in replaced.items():
+            object.__setattr__(node, name, child)
+        return node
     for name, child in replaced.items():
         setattr(node, name, child)
     return node

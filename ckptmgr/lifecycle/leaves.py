@@ -29,7 +29,9 @@ NONE = "none"
 BIG_INT = "bigint"
 
 _INT64 = np.iinfo(np.int64)
-# Python's own limit on int() of a text guards against quadratic time; a seed is far below it.
+# Python refuses int() of a text of more than 4300 digits, for it takes quadratic time; a seed is
+# far below. So many bits make fewer digits than that.
+_BIGINT_BITS_LIMIT = 13_000
 _BIGINT_DIGITS_LIMIT = 4000
 
 
@@ -51,7 +53,7 @@ def encode_leaf(value: Any, name: str) -> tuple[str, np.ndarray[Any, Any] | None
     if isinstance(value, int):
         if _INT64.min <= value <= _INT64.max:
             return "int", np.asarray(value, np.int64)
-        return BIG_INT, np.asarray(str(value).encode(), object)
+        return BIG_INT, _encode_big_int(int(value), name)
     if isinstance(value, float):
         return "float", np.asarray(value, np.float64)
     if isinstance(value, complex):
@@ -101,6 +103,21 @@ def decode_number(array: np.ndarray[Any, Any]) -> Any:
     return decode_leaf(BIG_INT, array) if isinstance(item, bytes) else item
 
 
+def _encode_big_int(value: int, name: str) -> np.ndarray[Any, Any]:
+    if value.bit_length() > _BIGINT_BITS_LIMIT:
+        raise errors.UnsupportedLeaf(
+            f"leaf {name!r} cannot be saved: wanted an int of at most {_BIGINT_BITS_LIMIT} bits, "
+            f"found one of {value.bit_length()}"
+        )
+    return np.asarray(str(value).encode(), object)
+
+
+def _decode_big_int(item: bytes) -> int:
+    if len(item) > _BIGINT_DIGITS_LIMIT:
+        raise ValueError
+    return int(item.decode("ascii"))
+
+
 _DECODERS: dict[str, tuple[Any, Any]] = {
     "int": (int, int),
     "bool": (bool, bool),
@@ -108,7 +125,7 @@ _DECODERS: dict[str, tuple[Any, Any]] = {
     "complex": (int | float | complex, complex),
     "str": (bytes, lambda item: item.decode("utf-8")),
     "bytes": (bytes, bytes),
-    BIG_INT: (bytes, lambda item: int(item[:_BIGINT_DIGITS_LIMIT].decode("ascii"))),
+    BIG_INT: (bytes, _decode_big_int),
 }
 
 

@@ -16,6 +16,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from ckptmgr import errors, events, naming, retention
 from ckptmgr.formats.checkpoint_state import CheckpointState
@@ -115,22 +116,40 @@ class Ledger:
     def records(self) -> list[CheckpointRecord]:
         """Every checkpoint on disk that is not about to go, in the order of saving."""
         known = self.refresh()
-        return sorted(
-            [*self._preserved_beside(known), *self._with_pins(known.tracked)],
-            key=lambda record: record.saved_at_secs,
-        )
+        # The state's order is that of saving, also where the clock was set back in between.
+        tracked_secs = accumulate((record.saved_at_secs for record in known.tracked), max)
+        by_time = [
+            *((record.saved_at_secs, record) for record in self._preserved_beside(known)),
+            *zip(tracked_secs, self._with_pins(known.tracked), strict=True),
+        ]
+        return [record for _, record in sorted(by_time, key=lambda timed: timed[0])]
+
+    def best(self) -> CheckpointRecord | None:
+        """The best checkpoint that is there, None if none has the metric.
+
+        Raises:
+            InvalidArgument: The policy does not say what is best.
+        """
+        policies = retention.best_policies(self._policy)
+        if not policies:
+            raise errors.InvalidArgument(
+                "which checkpoint is best is not said: give the manager keep_best=BestN(metric)"
+            )
+        return next(filter(self._is_there, policies[0].ranked(self.records())), None)
 
     def reasons(self) -> dict[str, str]:
         """Why each checkpoint stays, by prefix."""
         known = self.refresh()
-        decision = retention.decide(self._policy, self._view(known, holds=False))
+        decision = retention.decide(self._policy, self._view(known, held=set()))
         stays = {record.prefix: "preserved" for record in self._preserved_beside(known)}
         return {**stays, **decision.reasons}
 
     def _existing(self, stored: CheckpointState) -> str | None:
-        return state.existing_prefix(
-            self._storage, self._directory.path, stored.model_checkpoint_path
-        )
+        # The copy of a directory may name the original's files; its own are meant.
+        path = stored.model_checkpoint_path
+        own = os.path.join(self._directory.path, naming.base_of(path))
+        where = self._storage, self._directory.path
+        return state.existing_prefix(*where, own) or state.existing_prefix(*where, path)
 
     def _clock_of(self, stored: CheckpointState) -> float:
         now_secs = self._clock()
@@ -168,15 +187,22 @@ class Ledger:
     def prepare_save(self, prefix: str) -> None:
         """Before the checkpoint at `prefix` is made to exist; needs the lock."""
         known = self.refresh()
+        tracked = list(known.tracked)
         for base in self._directory.publishing.names():
-            listed = any(naming.base_of(record.prefix) == base for record in known.tracked)
+            listed = any(naming.base_of(record.prefix) == base for record in tracked)
             path = os.path.join(self._directory.path, base)
             found = None if listed else catalog.find_checkpoint(self._storage, path)
             if found is not None and found.managed:
-                known.tracked.append(found.record)
+                tracked.append(found.record)
                 self._forget_preserved(found.record)
-            self._directory.publishing.remove(base)
-        self._directory.publishing.add(naming.base_of(prefix))
+        self._known = replace(known, tracked=tracked)
+        base = naming.base_of(prefix)
+        if self._storage.stat(naming.index_file(prefix)) is None:
+            self._directory.publishing.add(base)
+        else:
+            # No mark: it would take over what stands there now, should this save not get so far,
+            # and that may be one that was preserved.
+            self._directory.replaced.add(base)
 
     def record_save(self, record: CheckpointRecord, *, durable: bool) -> None:
         """Name a new checkpoint in the state and apply the policy; after `prepare_save`."""
@@ -184,12 +210,36 @@ class Ledger:
         others = [other for other in known.tracked if not _same_base(other, record)]
         self._forget_preserved(record)
         known = replace(known, tracked=[*others, record], latest=record.prefix)
-        decision = retention.decide(self._policy, self._view(known, holds=True))
+        held = self._directory.held_bases()
+        decision = self._decide(known, held)
         for given_up in decision.delete:
             self._directory.deleting.add(naming.base_of(given_up.prefix))
         self._write(decision, record.prefix, durable=durable)
-        self._directory.publishing.remove(naming.base_of(record.prefix))
-        self._finish_deletions(decision, durable=durable)
+        # Only now does the state list ours and those that `prepare_save` took over.
+        for base in self._directory.publishing.names():
+            self._directory.publishing.remove(base)
+        self._finish_deletions(decision, held, durable=durable)
+
+    def _decide(self, known: Known, held: set[str]) -> Decision:
+        """Apply the policy to what is there: nothing goes for one that was removed by hand."""
+        while True:
+            view = self._view(known, held)
+            decision = retention.decide(self._policy, view)
+            if not decision.delete:
+                return decision
+            best = [
+                record
+                for policy in retention.best_policies(self._policy)
+                for record in policy.ranked(view.preserved)[: policy.n]
+            ]
+            gone = [r for r in (*decision.keep[:-1], *best) if not self._is_there(r)]
+            if not gone:
+                return decision
+            for record in gone:
+                self._forget_preserved(record)
+            known = replace(
+                known, tracked=[r for r in known.tracked if not any(_same_base(r, g) for g in gone)]
+            )
 
     def _write(self, decision: Decision, latest: str, *, durable: bool) -> None:
         new_state = state.build_state(
@@ -211,28 +261,35 @@ class Ledger:
         if self._preserved is not None:
             self._preserved += decision.preserve
 
-    def _finish_deletions(self, decision: Decision, *, durable: bool) -> None:
-        kept = {naming.base_of(record.prefix) for record in decision.keep}
-        held = self._directory.held_bases()
+    def _finish_deletions(self, decision: Decision, held: set[str], *, durable: bool) -> None:
+        stays = {naming.base_of(r.prefix) for r in (*decision.keep, *decision.preserve)}
         for base in self._directory.deleting.names():
             prefix = os.path.join(self._directory.path, base)
-            if base in held:
-                self._listener(events.DeletionDeferred(prefix))
-                continue
             try:
-                if base not in kept:  # it may have been saved again since
-                    state.remove_files(self._storage, prefix, durable=durable)
-                    self._directory.pins.remove(base)
-                    self._listener(events.CheckpointDeleted(prefix))
-                self._directory.deleting.remove(base)
+                if base in stays:  # it was saved again, or a crash kept the state from giving it up
+                    self._directory.deleting.remove(base)
+                elif base in held or base in self._directory.pins.names():
+                    self._listener(events.DeletionDeferred(prefix))
+                else:
+                    self._delete(prefix, durable=durable)
             except errors.StorageError as error:
                 # The new checkpoint is safe; the mark stays, so the next save tries again.
                 _log.warning("could not delete checkpoint %s: %s", prefix, error)
 
+    def _delete(self, prefix: str, *, durable: bool) -> None:
+        base = naming.base_of(prefix)
+        replaced = base in self._directory.replaced
+        state.remove_tracked(self._storage, prefix, replaced=replaced, durable=durable)
+        self._directory.replaced.discard(base)
+        self._directory.deleting.remove(base)
+        self._listener(events.CheckpointDeleted(prefix))
+
     # ----------------------------------------------------------------------- views
 
-    def _view(self, known: Known, *, holds: bool) -> View:
-        held = self._directory.held_bases() if holds else set()
+    def _is_there(self, record: CheckpointRecord) -> bool:
+        return self._storage.stat(naming.index_file(record.prefix)) is not None
+
+    def _view(self, known: Known, held: set[str]) -> View:
         tracked = self._with_pins(known.tracked)
         competes = bool(retention.best_policies(self._policy))
         return View(

@@ -13,11 +13,14 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ckptmgr import errors, events, naming, retention
 from ckptmgr.bundle import writer
+from ckptmgr.bundle.layout import NamedTensor
 from ckptmgr.lifecycle import catalog, retention_file
 from ckptmgr.lifecycle.background import BackgroundSave
 from ckptmgr.lifecycle.ledger import Ledger, Listener
@@ -27,11 +30,12 @@ from ckptmgr.lifecycle.metadata import (
     as_user_metadata,
     metadata_tensor,
 )
+from ckptmgr.lifecycle.progress import Progress
 from ckptmgr.lifecycle.restore import Restored, restore_checkpoint
 from ckptmgr.lifecycle.run_directory import RunDirectory
 from ckptmgr.lifecycle.saver import is_durable
 from ckptmgr.lifecycle.steps import SaveInterval, as_step
-from ckptmgr.lifecycle.subject import Names, Snapshot, subject_of
+from ckptmgr.lifecycle.subject import Names, subject_of
 from ckptmgr.retention import BestN, CheckpointRecord, Policy
 from ckptmgr.storage import PosixStorage, Storage
 
@@ -105,10 +109,8 @@ class CheckpointManager:
         self._ledger = Ledger(
             self._directory, checkpoint_name, self._policy, clock=clock, listener=self._listener
         )
-        self._last_seen_step: int | None = None
-        self._last_saved_step: int | None = None
-        self._last_saved_secs = self._newest_saved_at()
-        self._prepared = False
+        self._progress = Progress(saved_secs=self._newest_saved_at())
+        self._before_save = self._progress
         self._closed = False
 
     def __enter__(self) -> CheckpointManager:
@@ -151,61 +153,60 @@ class CheckpointManager:
         number = as_step(step)
         checked_metrics = as_metrics(metrics)
         checked_metadata = as_user_metadata(metadata)
-        due = (force and number != self._last_saved_step) or self._is_due(number)
-        self._last_seen_step = number
+        if self._background is not None and not self._background.is_running:
+            self.wait()  # a failure is heard of at once, also at a step that is not due
+        due = (force and number != self._progress.saved_step) or self._is_due(number)
         if not due:
+            self._progress = replace(self._progress, seen_step=number)
             return None
+        if self._progress.seen_step is None:
+            # Should the first save fail, the steps after it are as late as this one is.
+            self._progress = replace(self._progress, seen_step=number - 1)
         snapshot = subject_of(self._state if state is None else state).snapshot()
         now_secs = self._clock()
         details = CheckpointMetadata(
             number, now_secs, checked_metrics, checked_metadata, snapshot.skeleton
         )
         prefix = naming.checkpoint_prefix(self._path_of_name(), number)
+        record = CheckpointRecord(prefix, number, now_secs, checked_metrics)
+        # Encoded here: what the caller does to its metadata later must not reach the thread.
+        snapshot = snapshot.beside(metadata_tensor(details))
+        # Remembered once it is there, so that a step whose save failed stays due.
+        saved = Progress(number, number, now_secs)
         if self._background is None:
-            self._write(prefix, snapshot, details)
+            self._write(snapshot.shards, record)
         else:
-            self._background.wait()
-            copied = snapshot.detached()
-            self._background.start(lambda: self._write(prefix, copied, details))
-        self._last_saved_step = number
-        self._last_saved_secs = now_secs
+            self.wait()
+            self._background.start(partial(self._write, snapshot.detached().shards, record))
+            self._before_save = self._progress
+        self._progress = saved
         return prefix
 
     def _is_due(self, step: int) -> bool:
-        if step == self._last_saved_step:
-            return False
-        last_secs = self._last_saved_secs
-        return self._interval.is_due(
-            step,
-            last_seen_step=self._last_seen_step,
-            secs_since_save=None if last_secs is None else self._clock() - last_secs,
-        )
+        return self._progress.is_due(step, self._interval, self._clock())
 
-    def _write(self, prefix: str, snapshot: Snapshot, details: CheckpointMetadata) -> None:
+    def _write(self, shards: Sequence[list[NamedTensor]], record: CheckpointRecord) -> None:
         began_secs = time.perf_counter()
-        self._listener(events.SaveStarted(prefix, details.step))
+        self._listener(events.SaveStarted(record.prefix, record.step))
         try:
-            size_bytes = self._stage_and_commit(prefix, snapshot, details)
+            size_bytes = self._stage_and_commit(shards, record)
         except BaseException as error:
-            self._listener(events.SaveFailed(prefix, details.step, error))
+            self._listener(events.SaveFailed(record.prefix, record.step, error))
             raise
         duration_secs = time.perf_counter() - began_secs
-        self._listener(events.SaveCommitted(prefix, details.step, size_bytes, duration_secs))
+        self._listener(events.SaveCommitted(record.prefix, record.step, size_bytes, duration_secs))
 
     def _stage_and_commit(
-        self, prefix: str, snapshot: Snapshot, details: CheckpointMetadata
+        self, shards: Sequence[list[NamedTensor]], record: CheckpointRecord
     ) -> int:
-        if not self._prepared:
+        if not self._directory.is_registered:
             self._prepare()
-        first, *rest = snapshot.shards
-        shards = [[metadata_tensor(details), *first], *rest]
         options = writer.WriteOptions(self._directory.token, self._durable)
-        staged = writer.stage(self._storage, prefix, shards, options)
-        record = CheckpointRecord(prefix, details.step, details.saved_at_secs, details.metrics)
+        staged = writer.stage(self._storage, record.prefix, shards, options)
         try:
             with self._directory.locked():
                 self._directory.remove_leftovers()
-                self._ledger.prepare_save(prefix)
+                self._ledger.prepare_save(record.prefix)
                 staged.publish()
                 self._ledger.record_save(record, durable=self._durable)
         except BaseException:
@@ -220,7 +221,6 @@ class CheckpointManager:
             self._directory.register_writer()
             self._directory.unmark_finished()
             retention_file.write(self._directory, self._policy)
-        self._prepared = True
 
     # ----------------------------------------------------------------------- restoring
 
@@ -266,10 +266,14 @@ class CheckpointManager:
     def _restore_step(self, step: int, state: Any, names: Names) -> Restored:
         prefix = naming.checkpoint_prefix(self._path_of_name(), step)
         if self._storage.stat(naming.index_file(prefix)) is None:
-            there = ", ".join(map(str, self.all_steps())) or "none"
-            raise errors.CheckpointNotFound(
-                f"no checkpoint of step {step} in {self._directory.path}; steps there: {there}"
-            )
+            found = catalog.list_prefixes(self._storage, self._directory.path, self._name)
+            by_step = {naming.parse_step(prefix): prefix for prefix in found}
+            if step not in by_step:  # it is there if a Saver padded its number
+                there = ", ".join(map(str, by_step)) or "none"
+                raise errors.CheckpointNotFound(
+                    f"no checkpoint of step {step} in {self._directory.path}; steps there: {there}"
+                )
+            prefix = by_step[step]
         return self._restore_prefix(prefix, state, names)
 
     def _restore_latest(self, state: Any, names: Names) -> Restored | None:
@@ -291,9 +295,9 @@ class CheckpointManager:
         began_secs = time.perf_counter()
         subject = subject_of(self._state if state is None else state)
         restored = restore_checkpoint(self._storage, prefix, subject, names)
-        self._last_seen_step = self._last_saved_step = restored.step
+        self._progress = replace(self._progress, seen_step=restored.step, saved_step=restored.step)
         duration_secs = time.perf_counter() - began_secs
-        self._listener(events.CheckpointRestored(prefix, restored.step, duration_secs))
+        self._listener(events.CheckpointRestored(prefix, restored.step, 0, duration_secs))
         return restored
 
     # ----------------------------------------------------------------------- what there is
@@ -328,13 +332,8 @@ class CheckpointManager:
         Raises:
             InvalidArgument: The manager was made without `keep_best`.
         """
-        best = retention.best_policies(self._policy)
-        if not best:
-            raise errors.InvalidArgument(
-                "which checkpoint is best is not said: give the manager keep_best=BestN(metric)"
-            )
-        ranked = best[0].ranked(self._ledger.records())
-        return ranked[0].step if ranked else None
+        best = self._ledger.best()
+        return None if best is None else best.step
 
     # ----------------------------------------------------------------------- pins
 
@@ -360,8 +359,13 @@ class CheckpointManager:
 
     def wait(self) -> None:
         """Return when no save is in flight; raises what an asynchronous save raised."""
-        if self._background is not None:
+        if self._background is None:
+            return
+        try:
             self._background.wait()
+        except BaseException:
+            self._progress = self._before_save
+            raise
 
     def finish(self) -> None:
         """Say that training is done, so that those who follow the directory end; then close."""

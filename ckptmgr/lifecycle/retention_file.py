@@ -78,7 +78,7 @@ def read(storage: Storage, directory: str) -> Policy | None:
         return None
     try:
         return decode_policy(json.loads(file.read(0, file.size_bytes)))
-    except (ValueError, errors.MalformedState):
+    except (ValueError, RecursionError, errors.MalformedState):
         return None
     finally:
         file.close()

@@ -64,6 +64,13 @@ class RunDirectory:
                 f"{self.path} is a file; a directory of checkpoints is wanted",
                 self.path,
             )
+        if info is None and self.storage.stat(naming.index_file(self.path)) is not None:
+            raise errors.NotADirectory(
+                errno.ENOTDIR,
+                f"{self.path} is the prefix of a checkpoint; its directory "
+                f"{os.path.dirname(self.path) or '.'} is wanted",
+                self.path,
+            )
 
     def create(self) -> None:
         """Make the directory and its parents, durably.

@@ -151,6 +151,9 @@ class Saver:
         except BaseException:
             staged.discard()
             raise
+        if write_state:
+            for victim in self._history.take_victims():
+                self._delete(victim)
         return saved
 
     def _record(self, directory: RunDirectory, prefix: str, latest_filename: str | None) -> None:
@@ -162,14 +165,17 @@ class Saver:
             relative=self._save_relative_paths,
         )
         state.write_state(directory, new_state, latest_filename, durable=self._durable)
-        victim = self._history.take_victim()
-        if victim is None:
-            return
-        if naming.base_of(victim) in directory.held_bases():
-            self._history.put_back(victim)
-            return
+
+    def _delete(self, victim: str) -> None:
+        # Its directory need not be that of the save, and its own lock guards its holds.
+        directory = RunDirectory(self._storage, naming.directory_of(victim))
         try:
-            state.remove_files(self._storage, victim, durable=self._durable)
+            directory.require()
+            with directory.locked():
+                if naming.base_of(victim) in directory.held_bases():
+                    self._history.put_back(victim)
+                else:
+                    state.remove_files(self._storage, victim, durable=self._durable)
         except errors.StorageError as error:
             # The new checkpoint is saved; TensorFlow, too, goes on when an old one stays.
             _log.warning("could not delete old checkpoint %s: %s", victim, error)

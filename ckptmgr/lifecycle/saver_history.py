@@ -10,7 +10,6 @@ _MaybeDeleteOldCheckpoints).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -25,12 +24,17 @@ class SaverHistory:
     #: (prefix, time saved), oldest first.
     last: list[tuple[str, float]] = field(default_factory=list)
     _outgoing: list[tuple[str, float]] = field(default_factory=list)
+    #: Victims that were in use when they were to go.
+    _put_back: list[str] = field(default_factory=list)
 
     def record(self, prefix: str, now_secs: float) -> None:
         """A checkpoint was written."""
         if not self.max_to_keep:
             return
         self.last = [entry for entry in self.last if entry[0] != prefix]
+        # A victim that is saved again is one no longer.
+        self._outgoing = [entry for entry in self._outgoing if entry[0] != prefix]
+        self._put_back = [victim for victim in self._put_back if victim != prefix]
         self.last.append((prefix, now_secs))
         if len(self.last) > self.max_to_keep:
             self._outgoing.append(self.last.pop(0))
@@ -38,16 +42,17 @@ class SaverHistory:
     def replace_last(self, entries: Iterable[tuple[str, float]]) -> None:
         self.last = list(entries)
 
-    def take_victim(self) -> str | None:
-        """The checkpoint to delete now, if there is one; at most one per save, as TensorFlow."""
-        if not self._outgoing:
-            return None
-        prefix, saved_at_secs = self._outgoing.pop(0)
-        if saved_at_secs > self.next_kept_after_secs:
-            self.next_kept_after_secs += self.keep_every_secs
-            return None
-        return prefix
+    def take_victims(self) -> list[str]:
+        """The checkpoints to delete now: those put back, and at most one new one, as TensorFlow."""
+        victims, self._put_back = self._put_back, []
+        if self._outgoing:
+            prefix, saved_at_secs = self._outgoing.pop(0)
+            if saved_at_secs > self.next_kept_after_secs:
+                self.next_kept_after_secs += self.keep_every_secs
+            else:
+                victims.append(prefix)
+        return victims
 
     def put_back(self, victim: str) -> None:
-        """The victim could not be deleted; it is the next one to be tried."""
-        self._outgoing.insert(0, (victim, -math.inf))
+        """The victim is in use; it is tried again at the next save."""
+        self._put_back.append(victim)

@@ -29,6 +29,11 @@ class Snapshot:
     shards: list[list[NamedTensor]]
     skeleton: tree.Skeleton | None
 
+    def beside(self, tensor: NamedTensor) -> Snapshot:
+        """The same with one more tensor in the first shard."""
+        first, *rest = self.shards
+        return Snapshot([[tensor, *first], *rest], self.skeleton)
+
     def detached(self) -> Snapshot:
         """A copy that later changes of the state do not reach."""
         return Snapshot(

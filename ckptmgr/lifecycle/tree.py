@@ -89,6 +89,18 @@ def subtree(skeleton: Skeleton, path: Sequence[str]) -> Skeleton | None:
     return skeleton
 
 
+def kind_of(skeleton: Skeleton) -> str:
+    """`dict`, `list`, `tuple`, `fields`, `object`, `random`, or the kind of a leaf."""
+    return skeleton if isinstance(skeleton, str) else _container(skeleton, (), 0)[0]
+
+
+def length_of(skeleton: Skeleton | None) -> int | None:
+    """The number of entries of a list or tuple, None of anything else."""
+    if skeleton is None or kind_of(skeleton) not in {"list", "tuple"}:
+        return None
+    return len(_container(skeleton, (), 0)[1])
+
+
 def name_of(path: Sequence[str]) -> str:
     return "/".join(path) if path else ROOT_NAME
 
@@ -197,6 +209,8 @@ def _flatten_leaf(value: Any, path: tuple[str, ...], arrays: dict[str, Array]) -
 
 def _json_key(key: Any, path: tuple[str, ...]) -> str | int:
     if isinstance(key, str):
+        if not key.isascii():
+            validate_name("/".join((*path, key)))  # also where no leaf below it has the name
         return key
     if isinstance(key, int | np.integer) and not isinstance(key, bool):
         return int(key)

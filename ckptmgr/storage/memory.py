@@ -4,7 +4,7 @@ It answers as a POSIX file system does: a tree of nodes with names that point to
 open file outlives its name and a rename moves a node without touching its content. One mutex
 guards the whole tree; a file's bytes are copied in and out, never shared with the caller.
 
-There are no users, links or sizes to run out of. `sync` and `sync_dir` find everything stable
+There are no users, symbolic links or sizes to run out of. What syncs finds everything stable
 already. Relative paths start at the working directory, which is there from the beginning.
 """
 
@@ -92,6 +92,23 @@ class MemoryStorage:
             new_parent.entries[new_name] = node
             del old_parent.entries[old_name]
             old_parent.mtime_ns = new_parent.mtime_ns = time.time_ns()
+
+    def link(self, source: str, target: str) -> None:
+        """Give a file one more name; `errors.FileExists` if the name is taken."""
+        with reported(f"link {source} to", target), self._mutex:
+            node = self._find(source)
+            parent, name = self._place(target)
+            if name in parent.entries:
+                raise system_error(errno.EEXIST)
+            if isinstance(node, _Directory):
+                raise system_error(errno.EPERM)
+            parent.entries[name] = node
+            parent.mtime_ns = time.time_ns()
+
+    def sync_file(self, path: str) -> None:
+        """Check that the file is there; memory is as stable as it gets."""
+        with reported("sync", path), self._mutex:
+            self._find(path)
 
     def unlink(self, path: str) -> None:
         """Remove the name of a file; those who have it open keep its content."""

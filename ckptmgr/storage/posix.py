@@ -71,6 +71,20 @@ class PosixStorage:
         with reported(f"rename {source} to", target):
             os.rename(source, target)
 
+    def link(self, source: str, target: str) -> None:
+        """Give a file one more name; `errors.FileExists` if the name is taken."""
+        with reported(f"link {source} to", target):
+            os.link(source, target)
+
+    def sync_file(self, path: str) -> None:
+        """Return once the content of a finished file is on stable storage."""
+        with reported("sync", path):
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            try:
+                _flush(fd)
+            finally:
+                os.close(fd)
+
     def unlink(self, path: str) -> None:
         """Remove the name of a file; those who have it open keep its content."""
         with reported("remove", path):

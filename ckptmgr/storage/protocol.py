@@ -133,6 +133,17 @@ class Storage(Protocol):
         A file replaces a file; a directory replaces nothing but an empty directory.
         """
 
+    def link(self, source: str, target: str) -> None:
+        """Give a file one more name, a hard link; `errors.FileExists` if the name is taken.
+
+        Each name can be removed or replaced without the other. Some stores have no such thing, and
+        all have files that they refuse it to: on another file system, of another user, or with too
+        many names already.
+        """
+
+    def sync_file(self, path: str) -> None:
+        """Return once the content of a finished file, whoever wrote it, is on stable storage."""
+
     def unlink(self, path: str) -> None:
         """Remove the name of a file; those who have it open keep its content."""
 

@@ -11,7 +11,10 @@ Hook = Callable[[str, str], None]
 
 #: The calls that change what is on disk or bring it to safety.
 CHANGES = frozenset(
-    {"create", "preallocate", "write", "truncate", "sync", "rename", "unlink", "sync_dir"}
+    {
+        *("create", "preallocate", "write", "truncate", "sync"),
+        *("link", "sync_file", "rename", "unlink", "sync_dir"),
+    }
 )
 
 
@@ -53,6 +56,16 @@ class ObservedStorage:
         self.note("rename", target)
         self.inner.rename(source, target)
         self.after("rename", target)
+
+    def link(self, source: str, target: str) -> None:
+        self.note("link", target)
+        self.inner.link(source, target)
+        self.after("link", target)
+
+    def sync_file(self, path: str) -> None:
+        self.note("sync_file", path)
+        self.inner.sync_file(path)
+        self.after("sync_file", path)
 
     def unlink(self, path: str) -> None:
         self.note("unlink", path)

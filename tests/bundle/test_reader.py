@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ckptmgr import errors
-from ckptmgr.bundle import reader as reader_module
+from ckptmgr.bundle import bundle_files
 from ckptmgr.bundle.layout import NamedTensor
 from ckptmgr.bundle.reader import BundleReader
 from ckptmgr.formats.dtypes import DataType
@@ -329,7 +329,7 @@ def test_missing_shard(storage: Storage, prefix: str) -> None:
 
 
 def test_more_shards_than_are_kept_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader_module, "_MAX_OPEN_SHARDS", 4)
+    monkeypatch.setattr(bundle_files, "MAX_OPEN_SHARDS", 4)
     memory = MemoryStorage()
     values = {f"w{i}": np.full(3, i) for i in range(10)}
     cases.save(memory, "m", *(cases.named({name: array}) for name, array in values.items()))

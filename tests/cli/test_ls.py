@@ -191,6 +191,7 @@ def test_a_directory_called_like_a_checkpoint_beside_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save(tmp_path, 1)
+    (tmp_path / "model.ckpt-1").mkdir()
     save(tmp_path / "model.ckpt-1", 5)
 
     assert main(["ls", str(tmp_path / "model.ckpt-1")]) == 0

@@ -162,6 +162,48 @@ REFUSALS = [
         "cannot rename {r}/full to {r}/full/new: Invalid argument",
     ),
     Refusal(
+        "link what is not there",
+        lambda s, r: s.link(f"{r}/missing", f"{r}/new"),
+        errors.FileMissing,
+        errno.ENOENT,
+        "cannot link {r}/missing to {r}/new: " + _NO_ENTRY,
+    ),
+    Refusal(
+        "link into no directory",
+        lambda s, r: s.link(f"{r}/file", f"{r}/missing/new"),
+        errors.FileMissing,
+        errno.ENOENT,
+        "cannot link {r}/file to {r}/missing/new: " + _NO_ENTRY,
+    ),
+    Refusal(
+        "link to a name that is taken",
+        lambda s, r: s.link(f"{r}/full/inner", f"{r}/file"),
+        errors.FileExists,
+        errno.EEXIST,
+        "cannot link {r}/full/inner to {r}/file: File exists",
+    ),
+    Refusal(
+        "link a file to its own name",
+        lambda s, r: s.link(f"{r}/file", f"{r}/file"),
+        errors.FileExists,
+        errno.EEXIST,
+        "cannot link {r}/file to {r}/file: File exists",
+    ),
+    Refusal(
+        "link a directory",
+        lambda s, r: s.link(f"{r}/full", f"{r}/new"),
+        errors.PermissionDenied,
+        errno.EPERM,
+        "cannot link {r}/full to {r}/new: Operation not permitted",
+    ),
+    Refusal(
+        "sync a file that is not there",
+        lambda s, r: s.sync_file(f"{r}/missing"),
+        errors.FileMissing,
+        errno.ENOENT,
+        "cannot sync {r}/missing: " + _NO_ENTRY,
+    ),
+    Refusal(
         "unlink what is not there",
         lambda s, r: s.unlink(f"{r}/missing"),
         errors.FileMissing,
@@ -255,6 +297,8 @@ UNUSABLE_PATHS = [
             ("create", lambda s, p: s.create(p)),
             ("open", lambda s, p: s.open(p)),
             ("rename", lambda s, p: s.rename(p, "new")),
+            ("link", lambda s, p: s.link(p, "new")),
+            ("sync_file", lambda s, p: s.sync_file(p)),
             ("unlink", lambda s, p: s.unlink(p)),
             ("make_dirs", lambda s, p: s.make_dirs(p)),
             ("sync_dir", lambda s, p: s.sync_dir(p)),
@@ -549,6 +593,32 @@ class StorageContract(ABC):
         storage.rename(f"{prepared}/full", f"{prepared}/empty")
         assert storage.list_dir(prepared) == ["empty", "file"]
         assert storage.list_dir(f"{prepared}/empty") == ["inner"]
+
+    @pytest.mark.parametrize("gone", ["old", "new"])
+    def test_a_linked_file_has_two_names(self, storage: Storage, root: str, gone: str) -> None:
+        put(storage, f"{root}/old", b"data")
+        storage.link(f"{root}/old", f"{root}/new")
+        storage.sync_file(f"{root}/new")
+        assert [get(storage, f"{root}/{name}") for name in ("old", "new")] == [b"data", b"data"]
+        storage.unlink(f"{root}/{gone}")
+        (left,) = storage.list_dir(root)
+        assert get(storage, f"{root}/{left}") == b"data"
+
+    def test_replacing_one_name_leaves_the_other(self, storage: Storage, root: str) -> None:
+        put(storage, f"{root}/old", b"data")
+        storage.link(f"{root}/old", f"{root}/new")
+        put(storage, f"{root}/next", b"other")
+        storage.rename(f"{root}/next", f"{root}/old")
+        assert get(storage, f"{root}/old") == b"other"
+        assert get(storage, f"{root}/new") == b"data"
+
+    def test_rename_between_names_of_one_file_leaves_both(
+        self, storage: Storage, root: str
+    ) -> None:
+        put(storage, f"{root}/old", b"data")
+        storage.link(f"{root}/old", f"{root}/new")
+        storage.rename(f"{root}/old", f"{root}/new")
+        assert storage.list_dir(root) == ["new", "old"]
 
     def test_unlink_frees_the_name(self, storage: Storage, root: str) -> None:
         put(storage, f"{root}/file", b"old")

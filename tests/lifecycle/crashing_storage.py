@@ -8,9 +8,9 @@ the disk and an earlier one not, and content that was not synced is gone though 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from ckptmgr.storage import MemoryStorage
 from ckptmgr.storage.protocol import Buffer, FileLock, WritableFile
@@ -56,7 +56,7 @@ class CrashingStorage(MemoryStorage):
         self.count()
         file = super().create(path)
         content = self._link(path)
-        return _CrashingFile(self, file, content)
+        return cast("WritableFile", _CrashingFile(self, file, content))
 
     def rename(self, source: str, target: str) -> None:
         self.count()
@@ -64,6 +64,18 @@ class CrashingStorage(MemoryStorage):
         content = self._named.pop(source)
         self._named[target] = content
         self._journal.append(_Change(target, content, source))
+
+    def link(self, source: str, target: str) -> None:
+        self.count()
+        super().link(source, target)
+        content = self._named[target] = self._named[source]
+        self._journal.append(_Change(target, content))
+
+    def sync_file(self, path: str) -> None:
+        self.count()
+        super().sync_file(path)
+        content = self._named[path]
+        content.synced = bytes(content.data)
 
     def unlink(self, path: str) -> None:
         self.count()
@@ -129,7 +141,7 @@ class _CrashingFile:
         self._file = file
         self._content = content
 
-    def write(self, buffers: list[Buffer], offset: int) -> None:
+    def write(self, buffers: Sequence[Buffer], offset: int) -> None:
         self._storage.count()
         self._file.write(buffers, offset)
         data = b"".join(map(bytes, buffers))

@@ -4,11 +4,12 @@ import collections
 import dataclasses
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 from ckptmgr import errors
-from ckptmgr.lifecycle import fill, tree
+from ckptmgr.lifecycle import fill, leaves, tree
 
 Point = collections.namedtuple("Point", ["x", "y"])
 
@@ -192,4 +193,69 @@ def test_nothing_has_changed_when_it_does_not_fit(
     state = {"a": np.ones(2), "layer": {"w": np.ones((2, 3))}, "n": 4, "f": 0.5, "name": "s"}
     with pytest.raises(error, match=message):
         restore(target, state)
+    assert target["a"].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("own", "saved"), [(["abc"], ["abcdef"]), ([b"a"], [b"abcdef", b""]), (["x"], ["\u00e4\u00f6"])]
+)
+def test_strings_that_do_not_fit_their_array_are_not_cut(own: list[Any], saved: list[Any]) -> None:
+    target = {"names": np.array(own * len(saved))}
+    restore(target, {"names": np.array(saved)})
+    assert target["names"].tolist() == saved
+    array = target["names"]
+    restore(target, {"names": np.array(own * len(saved))})
+    assert target["names"] is array  # there is room: in place again
+    assert array.tolist() == own * len(saved)
+
+
+@pytest.mark.parametrize("leaf", [3, True])
+def test_a_fraction_is_no_int(leaf: Any) -> None:
+    with pytest.raises(errors.DtypeMismatch, match="found dtype bfloat16"):
+        restore({"n": leaf}, {"n": np.asarray(1.5, ml_dtypes.bfloat16)})
+
+
+def test_a_big_int_is_no_bool() -> None:
+    with pytest.raises(errors.DtypeMismatch, match="wanted a number for a Python bool"):
+        restore({"n": True}, {"n": 10**30})
+
+
+def test_a_scalar_of_text_stays_text() -> None:
+    target = {"name": np.str_("a")}
+    restore(target, {"name": np.str_("b")})
+    assert target == {"name": "b"}
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_largest_ints_come_back(sign: int) -> None:
+    assert restore({"n": 0}, {"n": sign * 10**3900}) == {"n": sign * 10**3900}
+
+
+@pytest.mark.parametrize("digits", [4100, 5000])
+def test_an_int_that_could_not_be_read_back_is_refused(digits: int) -> None:
+    with pytest.raises(errors.UnsupportedLeaf, match="leaf 'n' .*at most 13000 bits"):
+        tree.flatten({"n": -(10**digits)})
+
+
+def test_a_stored_int_of_too_many_digits_is_damage() -> None:
+    with pytest.raises(errors.MalformedMetadata, match="expected bigint"):
+        leaves.decode_leaf(leaves.BIG_INT, np.asarray(b"1" * 4001, object))
+
+
+def test_a_value_that_does_not_decode_changes_nothing() -> None:
+    target = {"a": np.zeros(2), "text": np.array(["x"])}
+    with pytest.raises(errors.MalformedMetadata, match="not UTF-8"):
+        restore(target, {"a": np.ones(2), "text": np.array([b"\xff"], object)})
+    assert target["a"].tolist() == [0, 0]
+
+
+class Refuses(Module):
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        raise RuntimeError(f"no {state['weight']}")
+
+
+def test_an_object_that_refuses_its_state_does_so_before_arrays_are_filled() -> None:
+    target: dict[str, Any] = {"a": np.zeros(2), "model": Refuses(1)}
+    with pytest.raises(RuntimeError, match="no 5"):
+        restore(target, {"a": np.ones(2), "model": Module(5)})
     assert target["a"].tolist() == [0, 0]

@@ -197,3 +197,45 @@ def test_marks_are_set_and_taken_off(place: tuple[Storage, str]) -> None:
         for _ in range(2):
             marks.remove(base)
             assert marks.names() == []
+
+
+def test_leftovers_in_our_own_directory_go_too(place: tuple[Storage, str]) -> None:
+    storage, path = place
+    directory = RunDirectory(storage, path)
+    directory.create()
+    with directory.locked():
+        touch(storage, naming.temporary(naming.retention_file(path), naming.new_token()))
+        directory.register_writer()
+    assert storage.list_dir(naming.internal_directory(path)) == ["lock", "writers"]
+
+
+def test_a_writer_that_closes_during_the_sweep_disturbs_nobody(tmp_path: Path) -> None:
+    class ClosesLate(PosixStorage):
+        def unlink(self, path: str) -> None:
+            if path.endswith(closing.token):
+                os.unlink(path)  # what its own close() was about to do
+            super().unlink(path)
+
+    path = str(tmp_path)
+    closing, directory = RunDirectory(PosixStorage(), path), RunDirectory(ClosesLate(), path)
+    directory.create()
+    with directory.locked():
+        touch(directory.storage, naming.temporary(f"{path}/m-1.index", closing.token))
+        os.makedirs(naming.writers_directory(path))
+        touch(directory.storage, naming.writer_file(path, closing.token))
+        directory.register_writer()
+    assert os.listdir(path) == [".ckptmgr"]
+
+
+def test_a_fork_that_leaves_the_block_ends_no_hold(tmp_path: Path) -> None:
+    path = str(tmp_path)
+    touch(PosixStorage(), f"{path}/m-1.index")
+    with hold(f"{path}/m-1"):
+        child = os.fork()
+        if child != 0:
+            assert os.waitpid(child, 0)[1] == 0
+            directory = RunDirectory(PosixStorage(), path)
+            with directory.locked():
+                assert directory.held_bases() == {"m-1"}
+    if child == 0:
+        os._exit(0)

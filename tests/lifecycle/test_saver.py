@@ -272,3 +272,41 @@ def test_a_manager_wraps_a_saver(tmp_path: Path) -> None:
     assert restored is not None
     assert (restored.step, restored.metrics, w.tolist()) == (2, {"loss": 2.0}, [1, 1])
     assert manager.all_steps() == [2]
+
+
+def test_a_hold_delays_no_other_deletion(tmp_path: Path) -> None:
+    saver = Saver({"w": np.zeros(1)}, max_to_keep=1)
+    first = saver.save(str(tmp_path / "m"), 1)
+    assert first is not None
+    with ckptmgr.hold(first):
+        for step in range(2, 6):
+            saver.save(str(tmp_path / "m"), step)
+        assert sorted(n for n in os.listdir(tmp_path) if n.endswith(".index")) == [
+            "m-1.index",
+            "m-5.index",
+        ]
+    saver.save(str(tmp_path / "m"), 6)
+    assert [n for n in os.listdir(tmp_path) if n.endswith(".index")] == ["m-6.index"]
+
+
+def test_a_held_checkpoint_that_is_saved_again_stays(tmp_path: Path) -> None:
+    saver = Saver({"w": np.zeros(1)}, max_to_keep=1)
+    first = saver.save(str(tmp_path / "m"), 1)
+    assert first is not None
+    with ckptmgr.hold(first):
+        saver.save(str(tmp_path / "m"), 2)
+    saver.save(str(tmp_path / "m"), 1)
+    assert ckptmgr.latest_checkpoint(tmp_path) == first
+
+
+def test_a_hold_counts_also_when_the_next_save_is_elsewhere(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    saver = Saver({"w": np.zeros(1)}, max_to_keep=1)
+    first = saver.save(str(tmp_path / "a" / "m"), 1)
+    assert first is not None
+    with ckptmgr.hold(first):
+        saver.save(str(tmp_path / "b" / "m"), 2)
+        assert ckptmgr.checkpoint_exists(first)
+    saver.save(str(tmp_path / "b" / "m"), 3)
+    assert not ckptmgr.checkpoint_exists(first)

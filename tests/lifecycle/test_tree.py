@@ -205,3 +205,8 @@ def test_a_skeleton_nested_without_end_is_refused() -> None:
 def test_a_tensor_that_is_not_of_its_kind(kind: str, array: Any) -> None:
     with pytest.raises(errors.MalformedMetadata):
         tree.unflatten({"dict": [["a", kind]]}, {"a": array})
+
+
+def test_a_key_that_is_not_unicode_is_refused_also_above_no_leaf() -> None:
+    with pytest.raises(errors.InvalidName, match="not valid Unicode"):
+        tree.flatten({"\ud800": {}})

@@ -1,0 +1,162 @@
+"""Who takes part: how each is called, made, and which distribution its version is that of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+LIMITS = "limits"
+OURS = "ckptmgr"
+OURS_UNSYNCED = "ckptmgr-unsynced"
+OURS_ASYNC = "ckptmgr-async"
+OURS_JAX = "ckptmgr-jax"
+TENSORFLOW_CHECKPOINT = "tf-checkpoint"
+SAFETENSORS = "safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    name: str
+    #: In tables and in the plot.
+    words: str
+    #: Module of `benchmarks.savers`, and the class in it.
+    module: str
+    kind: str
+    distribution: str
+    #: The module that its users import.
+    imports: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    is_async: bool = False
+    #: What it saves is loaded like what another contestant saves.
+    only_saves: bool = False
+    #: Takes part in the comparison of training loops only.
+    only_trains: bool = False
+
+    @property
+    def is_ours(self) -> bool:
+        return self.distribution == "ckptmgr"
+
+    def make(self) -> Any:
+        """Its saver; imports the library, so in a worker only."""
+        return getattr(import_module(f"benchmarks.savers.{self.module}"), self.kind)(**self.options)
+
+
+CONTESTANTS = {
+    contestant.name: contestant
+    for contestant in (
+        Contestant(LIMITS, "the machine", "limits", "Limits", "numpy", "numpy"),
+        Contestant(OURS, "ckptmgr", "ours", "OurSaver", "ckptmgr", "ckptmgr"),
+        Contestant(
+            OURS_UNSYNCED,
+            'ckptmgr, durability="none"',
+            "ours",
+            "OurSaver",
+            "ckptmgr",
+            "ckptmgr",
+            {"durability": "none"},
+            only_saves=True,
+        ),
+        Contestant(
+            OURS_ASYNC,
+            "ckptmgr, asynchronous",
+            "ours",
+            "OurSaver",
+            "ckptmgr",
+            "ckptmgr",
+            {"asynchronous": True},
+            is_async=True,
+            only_saves=True,
+        ),
+        Contestant(
+            SAFETENSORS,
+            "safetensors",
+            "safetensors_file",
+            "SafetensorsSaver",
+            "safetensors",
+            "safetensors.numpy",
+        ),
+        Contestant(
+            "tf-ops",
+            "TensorFlow SaveV2/RestoreV2",
+            "tensorflow_ops",
+            "TensorFlowOpsSaver",
+            "tensorflow_cpu",
+            "tensorflow",
+        ),
+        Contestant(
+            TENSORFLOW_CHECKPOINT,
+            "tf.train.Checkpoint",
+            "tensorflow_checkpoint",
+            "TensorFlowCheckpointSaver",
+            "tensorflow_cpu",
+            "tensorflow",
+        ),
+        Contestant("torch", "torch.save/load", "torch_file", "TorchFileSaver", "torch", "torch"),
+        Contestant(
+            "dcp",
+            "torch DCP",
+            "torch_dcp",
+            "TorchDcpSaver",
+            "torch",
+            "torch.distributed.checkpoint",
+        ),
+        Contestant(
+            "dcp-async",
+            "torch DCP, asynchronous",
+            "torch_dcp",
+            "TorchDcpSaver",
+            "torch",
+            "torch.distributed.checkpoint",
+            {"asynchronous": True},
+            is_async=True,
+            only_saves=True,
+        ),
+        Contestant(
+            "orbax",
+            "Orbax",
+            "orbax_checkpointer",
+            "OrbaxSaver",
+            "orbax-checkpoint",
+            "orbax.checkpoint",
+        ),
+        Contestant(
+            "orbax-async",
+            "Orbax, asynchronous",
+            "orbax_checkpointer",
+            "OrbaxSaver",
+            "orbax-checkpoint",
+            "orbax.checkpoint",
+            {"asynchronous": True},
+            is_async=True,
+            only_saves=True,
+        ),
+        Contestant(
+            "numpy", "numpy.savez/load", "numpy_archive", "NumpyArchiveSaver", "numpy", "numpy"
+        ),
+        Contestant(
+            OURS_JAX,
+            "ckptmgr, asynchronous, JAX arrays",
+            "ours",
+            "OurJaxSaver",
+            "ckptmgr",
+            "ckptmgr",
+            is_async=True,
+            only_saves=True,
+            only_trains=True,
+        ),
+        Contestant(
+            "orbax-jax",
+            "Orbax, asynchronous, JAX arrays",
+            "orbax_checkpointer",
+            "OrbaxSaver",
+            "orbax-checkpoint",
+            "orbax.checkpoint",
+            {"asynchronous": True, "jax_arrays": True},
+            is_async=True,
+            only_saves=True,
+            only_trains=True,
+        ),
+    )
+}

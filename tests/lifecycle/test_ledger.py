@@ -1,0 +1,229 @@
+"""What retention does when a save, a deletion or the clock goes wrong, or somebody interferes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ckptmgr
+from ckptmgr import CheckpointManager, errors, events
+from ckptmgr.retention import BestN
+from ckptmgr.storage import PosixStorage
+
+STATE = {"w": np.zeros(3)}
+
+
+class Refusing(PosixStorage):
+    """Refuses one call that `refuses` picks out, and notes the directories that are listed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refuses: Callable[[str, str], bool] | None = None
+        self.listed: list[str] = []
+
+    def _ask(self, method: str, path: str) -> None:
+        if self.refuses is not None and self.refuses(method, path):
+            self.refuses = None
+            raise errors.StorageError(28, f"cannot {method} {path}: No space left on device", path)
+
+    def create(self, path: str) -> Any:
+        self._ask("create", path)
+        return super().create(path)
+
+    def rename(self, source: str, target: str) -> None:
+        self._ask("rename", target)
+        super().rename(source, target)
+
+    def unlink(self, path: str) -> None:
+        self._ask("unlink", path)
+        super().unlink(path)
+
+    def list_dir(self, path: str) -> list[str]:
+        self.listed.append(path)
+        return super().list_dir(path)
+
+
+def refuse(storage: Refusing, method: str, fragment: str) -> None:
+    storage.refuses = lambda called, path: called == method and fragment in path
+
+
+def save_refused(manager: CheckpointManager, step: int) -> None:
+    with pytest.raises(errors.StorageError, match="No space left"):
+        manager.save(step)
+
+
+def shards_in(directory: Path) -> list[str]:
+    return sorted(name for name in os.listdir(directory) if ".data-" in name)
+
+
+# --------------------------------------------------------------------------- deleting
+
+
+@pytest.mark.parametrize("step", [3, 4])
+def test_a_save_and_its_deletion_list_nothing_that_grows(tmp_path: Path, step: int) -> None:
+    storage = Refusing()
+    manager = CheckpointManager(STATE, tmp_path, max_to_keep=1, storage=storage)
+    manager.save(1)
+    manager.save(2)
+    storage.listed.clear()
+    manager.save(step)
+    assert manager.checkpoints == [str(tmp_path / f"model.ckpt-{step}")]
+    assert str(tmp_path) not in storage.listed
+
+
+def test_shards_of_an_earlier_generation_go_with_their_checkpoint(tmp_path: Path) -> None:
+    storage = Refusing()
+    manager = CheckpointManager(STATE, tmp_path, max_to_keep=2, storage=storage)
+    manager.save(1)
+    manager.save(2)
+    refuse(storage, "unlink", "model.ckpt-1.data-")
+    manager.save(1)  # what it replaces cannot be removed
+    assert len(shards_in(tmp_path)) == 3
+    manager.save(3)
+    manager.save(4)
+    assert shards_in(tmp_path) == [f"model.ckpt-{n}.data-00000-of-00001" for n in (3, 4)]
+
+
+def test_shards_that_a_crash_left_behind_go_with_their_checkpoint(tmp_path: Path) -> None:
+    CheckpointManager(STATE, tmp_path).save(1)
+    (tmp_path / "model.ckpt-1.data-00002-of-00007").touch()
+    (tmp_path / "model.ckpt-10.data-00000-of-00001").touch()  # of another checkpoint
+    manager = CheckpointManager(STATE, tmp_path, max_to_keep=1)
+    manager.save(2)
+    assert shards_in(tmp_path) == [f"model.ckpt-{n}.data-00000-of-00001" for n in (10, 2)]
+
+
+def test_an_index_that_does_not_tell_its_shards_is_deleted_with_them(tmp_path: Path) -> None:
+    manager = CheckpointManager(STATE, tmp_path, max_to_keep=1)
+    manager.save(1)
+    (tmp_path / "model.ckpt-1.index").write_bytes(b"damaged")
+    manager.save(2)
+    assert shards_in(tmp_path) == ["model.ckpt-2.data-00000-of-00001"]
+
+
+def test_a_file_called_as_a_prefix_is_somebody_elses(tmp_path: Path) -> None:
+    (tmp_path / "model.ckpt-1").write_text("mine")
+    manager = CheckpointManager(STATE, tmp_path, max_to_keep=1)
+    manager.save(1)
+    manager.save(2)
+    assert manager.all_steps() == [2]
+    assert (tmp_path / "model.ckpt-1").read_text() == "mine"
+    ckptmgr.remove_checkpoint(tmp_path / "model.ckpt-1")  # now it is a V1 checkpoint
+    assert not (tmp_path / "model.ckpt-1").exists()
+
+
+def test_a_checkpoint_pinned_after_its_deletion_failed_stays(tmp_path: Path) -> None:
+    storage = Refusing()
+    manager = CheckpointManager(STATE, tmp_path, max_to_keep=1, storage=storage)
+    manager.save(1)
+    refuse(storage, "unlink", "model.ckpt-1.index")
+    manager.save(2)
+    manager.pin(1)
+    manager.save(3)
+    assert manager.all_steps() == [1, 3]
+    manager.unpin(1)
+    manager.save(4)
+    assert manager.all_steps() == [4]
+
+
+def test_what_a_crash_kept_from_being_given_up_can_be_preserved(tmp_path: Path) -> None:
+    storage = Refusing()
+    manager = CheckpointManager(STATE, tmp_path, max_to_keep=1, storage=storage)
+    manager.save(2)
+    refuse(storage, "create", "checkpoint.tmp")
+    save_refused(manager, 3)  # 2 is marked, and the state still lists it
+    manager.close()
+    manager = CheckpointManager(STATE, tmp_path, max_to_keep=1, keep_every_n_steps=2)
+    manager.save(5)
+    assert manager.all_steps() == [2, 5]
+
+
+def test_a_preserved_checkpoint_outlives_a_failed_save_over_it(tmp_path: Path) -> None:
+    storage = Refusing()
+    times = iter(range(0, 10**6, 1800))
+    manager = CheckpointManager(
+        STATE,
+        tmp_path,
+        max_to_keep=1,
+        keep_checkpoint_every_n_hours=1,
+        storage=storage,
+        clock=lambda: float(next(times)),
+    )
+    for step in range(1, 8):
+        manager.save(step)
+    preserved = set(manager.all_steps()) - {7}
+    refuse(storage, "rename", ".index")
+    save_refused(manager, max(preserved))
+    manager.save(8)
+    manager.save(9)
+    assert preserved < set(manager.all_steps())
+
+
+# --------------------------------------------------------------------------- what is not there
+
+
+def test_a_best_that_was_removed_by_hand_takes_no_place(tmp_path: Path) -> None:
+    manager = CheckpointManager(STATE, tmp_path, max_to_keep=1, keep_best=BestN("loss"))
+    for step, loss in ((1, 0.0), (2, 1.0)):
+        manager.save(step, metrics={"loss": loss})
+    ckptmgr.remove_checkpoint(tmp_path / "model.ckpt-1")
+    assert manager.best_step() == 2
+    for step, loss in ((3, 5.0), (4, 6.0)):
+        manager.save(step, metrics={"loss": loss})
+    assert manager.all_steps() == [2, 4]
+    assert manager.best_step() == 2
+
+
+def test_a_preserved_best_that_was_removed_by_hand_takes_no_place(tmp_path: Path) -> None:
+    manager = CheckpointManager(
+        STATE, tmp_path, max_to_keep=1, keep_best=BestN("loss"), keep_every_n_steps=4
+    )
+    for step, loss in ((4, 0.0), (5, 2.0), (6, 3.0)):
+        manager.save(step, metrics={"loss": loss})
+    assert manager.all_steps() == [4, 6]
+    ckptmgr.remove_checkpoint(tmp_path / "model.ckpt-4")
+    manager.save(7, metrics={"loss": 5.0})
+    assert manager.all_steps() == [6, 7]
+
+
+def test_the_directory_was_removed_under_the_manager(tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    with CheckpointManager(STATE, directory) as manager:
+        manager.save(1)
+        shutil.rmtree(directory)
+        manager.save(2)
+        assert manager.all_steps() == [2]
+        assert len(os.listdir(directory / ".ckptmgr" / "writers")) == 1
+
+
+def test_the_copy_of_a_directory_is_continued_from_its_own_files(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    ckptmgr.Saver(STATE).save(str(tmp_path / "run" / "model.ckpt"), 1)  # by its absolute path
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    manager = CheckpointManager(STATE, tmp_path / "copy")
+    assert manager.latest_checkpoint == str(tmp_path / "copy" / "model.ckpt-1")
+
+
+# --------------------------------------------------------------------------- the clock
+
+
+def test_the_one_before_is_the_one_saved_before_also_when_the_clock_was_set_back(
+    tmp_path: Path,
+) -> None:
+    now_secs = 1000.0
+    manager = CheckpointManager(None, tmp_path, clock=lambda: now_secs)
+    for step in (1, 2, 3):
+        now_secs -= 300.0
+        manager.save(step, {"w": np.full(3, step)})
+    (tmp_path / "model.ckpt-3.index").write_bytes(b"")
+    seen: list[events.Event] = []
+    restored = CheckpointManager(None, tmp_path, on_event=seen.append).restore()
+    assert restored is not None
+    assert restored.step == 2
+    assert [type(event) for event in seen] == [events.CheckpointSkipped, events.CheckpointRestored]
