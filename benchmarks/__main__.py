@@ -79,7 +79,11 @@ def main(arguments: list[str] | None = None) -> None:
         bench = Bench(fleet, Scratch(scratch), results, options.scale, options.rounds, say)
         _rehearse(bench)
         for section in sections:
-            _SECTIONS[section](bench)
+            try:
+                _SECTIONS[section](bench)
+            except Exception as error:  # noqa: BLE001 - what the others took minutes for stays
+                say(f"  {section}: {error}")
+                results.failures[section] = f"{type(error).__name__}: {error}"
     is_complete = not options.only and options.scale == 1 and options.rounds >= _ROUNDS
     for path in _write(results, options.output, is_complete=is_complete):
         say(f"wrote {os.path.relpath(path)}")

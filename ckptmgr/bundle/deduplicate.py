@@ -119,8 +119,9 @@ def choose_shards(
         for shard in shards
         if _is_used_enough(shard, sizes_bytes[shard.path], alignment_bytes)
     ]
-    chosen = sorted(worth, key=lambda shard: shard.used_bytes, reverse=True)[:limit]
-    return [shard for shard in worth if shard in chosen]
+    by_use = sorted(worth, key=lambda shard: shard.used_bytes, reverse=True)
+    chosen = {shard.path for shard in by_use[:limit]}
+    return [shard for shard in worth if shard.path in chosen]
 
 
 def link_shards(

@@ -40,10 +40,25 @@ SMALL_BYTES = 4 * CHUNK_BYTES
 _COPY_WITHOUT_GIL_BYTES = 256 << 10
 
 
-def write_shard(file: WritableFile, shard: ShardLayout, *, durable: bool) -> list[int]:
+class WriteObserver:
+    """Told how a shard is written, from whichever thread; does nothing by itself."""
+
+    def wrote(self, size_bytes: int) -> None:
+        """So many bytes more were handed to the storage."""
+
+    def bypasses_cache(self) -> None:
+        """What follows goes past the system's cache."""
+
+
+def write_shard(
+    file: WritableFile, shard: ShardLayout, *, durable: bool, observer: WriteObserver | None = None
+) -> list[int]:
     """Write the tensors of a shard into its empty file; returns each one's masked checksum."""
+    observer = observer or WriteObserver()
     alignment = file.bypass_cache() if durable and shard.size_bytes >= SMALL_BYTES else 1
-    writer = _ShardWriter(file, shard, alignment)
+    if alignment > 1:
+        observer.bypasses_cache()
+    writer = _ShardWriter(file, shard, alignment, observer)
     for_each_chunk(writer.pieces.num_chunks, writer.new_worker)
     if shard.size_bytes % alignment:
         file.truncate(shard.size_bytes)  # the last chunk was written up to the alignment
@@ -53,20 +68,30 @@ def write_shard(file: WritableFile, shard: ShardLayout, *, durable: bool) -> lis
 class _ShardWriter:
     """Three ways of writing a chunk; their loops run once per tensor, of which there are many."""
 
-    def __init__(self, file: WritableFile, shard: ShardLayout, alignment: int) -> None:
+    def __init__(
+        self, file: WritableFile, shard: ShardLayout, alignment: int, observer: WriteObserver
+    ) -> None:
         self.pieces = Pieces(shard)
         self.checksums = _Checksums(shard.placements)
         self._file = file
         self._image = shard.image
         self._alignment = alignment
+        self._observer = observer
 
     def new_worker(self) -> Callable[[int], None]:
         """What one thread does with each chunk that it takes."""
+        write: Callable[[int], None] = self._write_from_tensors
         if self._image is not None:
-            return partial(self._write_image, self._image)
-        if self._alignment == 1:
-            return self._write_from_tensors
-        return partial(self._write_aligned, memoryview(mmap.mmap(-1, CHUNK_BYTES)))
+            write = partial(self._write_image, self._image)
+        elif self._alignment > 1:
+            write = partial(self._write_aligned, memoryview(mmap.mmap(-1, CHUNK_BYTES)))
+
+        def write_and_tell(chunk: int) -> None:
+            write(chunk)
+            start, end = self.pieces.bounds(chunk)
+            self._observer.wrote(end - start)
+
+        return write_and_tell
 
     def _write_image(self, image: memoryview, chunk: int) -> None:
         chunk_start, chunk_end = self.pieces.bounds(chunk)

@@ -42,6 +42,8 @@ class WriteOptions:
     durable: bool = True
     #: 1 packs as TensorFlow does.
     alignment_bytes: int = layout.DEFAULT_ALIGNMENT_BYTES
+    #: Told how the data shards are written.
+    observer: write_engine.WriteObserver | None = None
 
 
 @dataclass(slots=True)
@@ -161,7 +163,7 @@ class StagedBundle:
                 open_files.callback(file.close)
                 self._data_files.append(path)
                 syncs.append(file.sync)
-                self._entries += _write_shard(file, shard, shard_id, durable=self.options.durable)
+                self._entries += _write_shard(file, shard, shard_id, self.options)
             self._entries += [(key, encode_entry(entry)) for key, entry in plan.partitioned]
             self._entries.sort()
             # Before any name leads to them. At the same time as the index, because the file system
@@ -272,12 +274,14 @@ class _InBackground:
 
 
 def _write_shard(
-    file: WritableFile, shard: ShardLayout, shard_id: int, *, durable: bool
+    file: WritableFile, shard: ShardLayout, shard_id: int, options: WriteOptions
 ) -> list[tuple[bytes, bytes]]:
     """Fill a shard's file; returns the key and encoded entry of each tensor."""
     if shard.size_bytes:
         file.preallocate(shard.size_bytes)
-    checksums = write_engine.write_shard(file, shard, durable=durable)
+    checksums = write_engine.write_shard(
+        file, shard, durable=options.durable, observer=options.observer
+    )
     return [
         (
             placed.key,

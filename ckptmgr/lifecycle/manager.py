@@ -13,16 +13,13 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from ckptmgr import errors, events, naming, retention
-from ckptmgr.bundle import writer
-from ckptmgr.bundle.layout import NamedTensor
-from ckptmgr.lifecycle import catalog, retention_file
-from ckptmgr.lifecycle.background import BackgroundSave
+from ckptmgr.lifecycle import catalog
+from ckptmgr.lifecycle.background import SaveHandle
 from ckptmgr.lifecycle.ledger import Ledger, Listener
 from ckptmgr.lifecycle.metadata import (
     CheckpointMetadata,
@@ -30,6 +27,7 @@ from ckptmgr.lifecycle.metadata import (
     as_user_metadata,
     metadata_tensor,
 )
+from ckptmgr.lifecycle.pipeline import PipelineOptions, SavePipeline, SaveStats
 from ckptmgr.lifecycle.progress import Progress
 from ckptmgr.lifecycle.restore import Restored, restore_checkpoint
 from ckptmgr.lifecycle.run_directory import RunDirectory
@@ -59,10 +57,16 @@ class CheckpointManager:
         keep_every_n_steps: Keep for good each whose step is a multiple of this.
         retention: A policy that replaces the four arguments about keeping.
         asynchronous: `save` copies the state and returns; writing goes on in a thread. An error
-            there is raised by the next `save`, `wait` or `close`.
+            there is raised by the next `save`, `wait` or `close`. The copy takes as much memory as
+            the state, and is kept for the next save; arrays that cannot change are not copied.
+        copy_in_background: An asynchronous `save` returns at once and copies meanwhile: the state
+            must not change before `wait_staged()` has returned.
+        when_busy: Whether a save that is due while another is in flight waits for it ("wait") or
+            is left out, and made up for at the next step ("skip").
         durability: "fsync" returns from a save when it is on stable storage; "none" leaves that to
             the system, so that a crash of the machine (not of the process) may lose it.
-        on_event: Called with each record of `ckptmgr.events`, in the thread where it happened.
+        on_event: Called with each record of `ckptmgr.events`, in the thread where it happened;
+            what it raises is logged.
         storage: Where to save; the file system by default.
         clock: Unix time in seconds.
     """
@@ -81,6 +85,8 @@ class CheckpointManager:
         keep_every_n_steps: int | None = None,
         retention: Policy | None = None,
         asynchronous: bool = False,
+        copy_in_background: bool = False,
+        when_busy: str = "wait",
         durability: str = "fsync",
         on_event: Listener | None = None,
         storage: Storage | None = None,
@@ -99,15 +105,19 @@ class CheckpointManager:
             keep_every_n_steps=keep_every_n_steps,
             keep_best=keep_best,
         )
-        self._durable = is_durable(durability)
-        self._background = BackgroundSave() if asynchronous else None
-        self._listener = on_event or _ignore
+        options = PipelineOptions(
+            is_durable(durability), asynchronous, copy_in_background, when_busy
+        )
+        self._listener = _guarded(on_event)
         self._storage = storage or PosixStorage()
         self._clock = clock
         self._directory = RunDirectory(self._storage, path)
         self._directory.refuse_file()
         self._ledger = Ledger(
             self._directory, checkpoint_name, self._policy, clock=clock, listener=self._listener
+        )
+        self._pipeline = SavePipeline(
+            self._directory, self._ledger, self._policy, options, self._listener
         )
         self._progress = Progress(saved_secs=self._newest_saved_at())
         self._before_save = self._progress
@@ -133,7 +143,7 @@ class CheckpointManager:
         metrics: Mapping[str, Any] | None = None,
         metadata: Mapping[str, Any] | None = None,
         force: bool = False,
-    ) -> str | None:
+    ) -> SaveHandle | None:
         """Save a checkpoint if the step is due.
 
         Args:
@@ -144,7 +154,8 @@ class CheckpointManager:
             force: Save although the step is not due. The step that was saved (or restored) last is
                 never saved twice, so a last `save(step, force=True)` behind the loop is safe.
         Returns:
-            The checkpoint's prefix, or None if nothing was saved.
+            The checkpoint's prefix, or None if nothing was saved. It is a str that can also be
+            waited for: `wait_staged()`, `wait()`, `is_done`.
         Raises:
             InvalidArgument: Something given cannot be saved; nothing was written.
             StorageError: The system refused; the checkpoints that there were are untouched.
@@ -153,12 +164,14 @@ class CheckpointManager:
         number = as_step(step)
         checked_metrics = as_metrics(metrics)
         checked_metadata = as_user_metadata(metadata)
-        if self._background is not None and not self._background.is_running:
+        if not self._pipeline.is_busy:
             self.wait()  # a failure is heard of at once, also at a step that is not due
         due = (force and number != self._progress.saved_step) or self._is_due(number)
         if not due:
             self._progress = replace(self._progress, seen_step=number)
             return None
+        if not force and self._pipeline.skips():
+            return None  # not seen: the step after it is as late as this one is
         if self._progress.seen_step is None:
             # Should the first save fail, the steps after it are as late as this one is.
             self._progress = replace(self._progress, seen_step=number - 1)
@@ -169,58 +182,15 @@ class CheckpointManager:
         )
         prefix = naming.checkpoint_prefix(self._path_of_name(), number)
         record = CheckpointRecord(prefix, number, now_secs, checked_metrics)
-        # Encoded here: what the caller does to its metadata later must not reach the thread.
-        snapshot = snapshot.beside(metadata_tensor(details))
+        # Encoded here: what the caller does to its metadata later must not reach a thread.
+        self.wait()
+        handle = self._pipeline.save(snapshot.beside(metadata_tensor(details)), record)
         # Remembered once it is there, so that a step whose save failed stays due.
-        saved = Progress(number, number, now_secs)
-        if self._background is None:
-            self._write(snapshot.shards, record)
-        else:
-            self.wait()
-            self._background.start(partial(self._write, snapshot.detached().shards, record))
-            self._before_save = self._progress
-        self._progress = saved
-        return prefix
+        self._before_save, self._progress = self._progress, Progress(number, number, now_secs)
+        return handle
 
     def _is_due(self, step: int) -> bool:
         return self._progress.is_due(step, self._interval, self._clock())
-
-    def _write(self, shards: Sequence[list[NamedTensor]], record: CheckpointRecord) -> None:
-        began_secs = time.perf_counter()
-        self._listener(events.SaveStarted(record.prefix, record.step))
-        try:
-            size_bytes = self._stage_and_commit(shards, record)
-        except BaseException as error:
-            self._listener(events.SaveFailed(record.prefix, record.step, error))
-            raise
-        duration_secs = time.perf_counter() - began_secs
-        self._listener(events.SaveCommitted(record.prefix, record.step, size_bytes, duration_secs))
-
-    def _stage_and_commit(
-        self, shards: Sequence[list[NamedTensor]], record: CheckpointRecord
-    ) -> int:
-        if not self._directory.is_registered:
-            self._prepare()
-        options = writer.WriteOptions(self._directory.token, self._durable)
-        staged = writer.stage(self._storage, record.prefix, shards, options)
-        try:
-            with self._directory.locked():
-                self._directory.remove_leftovers()
-                self._ledger.prepare_save(record.prefix)
-                staged.publish()
-                self._ledger.record_save(record, durable=self._durable)
-        except BaseException:
-            staged.discard()
-            raise
-        return staged.size_bytes
-
-    def _prepare(self) -> None:
-        """Before the first save: the directory, our place among its writers, no end in sight."""
-        self._directory.create()
-        with self._directory.locked():
-            self._directory.register_writer()
-            self._directory.unmark_finished()
-            retention_file.write(self._directory, self._policy)
 
     # ----------------------------------------------------------------------- restoring
 
@@ -359,13 +329,20 @@ class CheckpointManager:
 
     def wait(self) -> None:
         """Return when no save is in flight; raises what an asynchronous save raised."""
-        if self._background is None:
-            return
         try:
-            self._background.wait()
+            self._pipeline.wait()
         except BaseException:
             self._progress = self._before_save
             raise
+
+    def wait_staged(self) -> None:
+        """Return when the state of a save in flight was copied, so that it may be changed."""
+        self._pipeline.wait_staged()
+
+    @property
+    def stats(self) -> SaveStats:
+        """Figures over the saves of this manager."""
+        return self._pipeline.stats
 
     def finish(self) -> None:
         """Say that training is done, so that those who follow the directory end; then close."""
@@ -407,5 +384,15 @@ def _policy(policy: Policy | None, **arguments: Any) -> Policy:
     return policy
 
 
-def _ignore(event: events.Event) -> None:
-    """Nobody listens."""
+def _guarded(listener: Listener | None) -> Listener:
+    """A listener that cannot fail a save: what it raises is logged."""
+
+    def tell(event: events.Event) -> None:
+        if listener is None:
+            return
+        try:
+            listener(event)
+        except Exception:  # noqa: BLE001 - a listener may raise anything
+            _log.exception("the listener failed at %r", event)
+
+    return tell

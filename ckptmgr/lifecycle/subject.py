@@ -6,7 +6,7 @@ A subject turns a state into named tensors and a skeleton, and puts a checkpoint
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,21 +28,17 @@ class Snapshot:
     #: The tensors of each shard.
     shards: list[list[NamedTensor]]
     skeleton: tree.Skeleton | None
+    #: The ids of the arrays that cannot change.
+    immutable: frozenset[int] = frozenset()
 
     def beside(self, tensor: NamedTensor) -> Snapshot:
         """The same with one more tensor in the first shard."""
         first, *rest = self.shards
-        return Snapshot([[tensor, *first], *rest], self.skeleton)
+        return replace(self, shards=[[tensor, *first], *rest])
 
-    def detached(self) -> Snapshot:
-        """A copy that later changes of the state do not reach."""
-        return Snapshot(
-            [
-                [NamedTensor(t.name, t.array.copy(), t.partition) for t in shard]
-                for shard in self.shards
-            ],
-            self.skeleton,
-        )
+    def is_immutable(self, array: np.ndarray[Any, Any]) -> bool:
+        """Whether nobody can change an array, so that it need not be copied."""
+        return id(array) in self.immutable
 
 
 class Subject(Protocol):

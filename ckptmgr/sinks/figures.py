@@ -11,7 +11,7 @@ def gb_per_sec(event: SaveCommitted | CheckpointRestored) -> float | None:
 
 
 class Stalls:
-    """How long training stood still: while an asynchronous save copied, or all of another one."""
+    """How long the state could not change: the copy of an asynchronous save, or all of another."""
 
     def __init__(self) -> None:
         # By prefix: the saves of two managers may overlap.

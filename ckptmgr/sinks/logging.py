@@ -43,7 +43,7 @@ def _line(event: events.Event, stalls: Stalls) -> str | None:
             return f"saving step {event.step} to {event.prefix}"
         case events.SaveStaged():
             size, time = _size(event.size_bytes), _time(event.duration_secs)
-            return f"copied step {event.step}: {size} in {time}, training goes on"
+            return f"copied step {event.step}: {size} in {time}, the state may change"
         case events.SaveWritten():
             size, time = _size(event.size_bytes), _time(event.duration_secs)
             return f"wrote step {event.step}: {size} in {time}, not committed yet"

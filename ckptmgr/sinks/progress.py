@@ -125,8 +125,8 @@ class _Bars:
             work = self._work.pop((verb, prefix), None)
             if work is None or work.task is None or self._display is None:
                 return
-            self._display.remove_task(work.task)
             if any(other.task is not None for other in self._work.values()):
+                self._display.remove_task(work.task)
                 self._display.refresh()
             else:
                 self.hide()

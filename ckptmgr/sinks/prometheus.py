@@ -58,7 +58,9 @@ class _Figures:
         self._saved_bytes = counter("ckptmgr_saved_bytes", "Bytes of committed checkpoints")
         self._restored_bytes = counter("ckptmgr_restored_bytes", "Bytes of restored checkpoints")
         self._save_secs = histogram("ckptmgr_save_seconds", "From a save's start to its commit")
-        self._stall_secs = histogram("ckptmgr_stall_seconds", "Training stood still for a save")
+        self._stall_secs = histogram(
+            "ckptmgr_stall_seconds", "The state could not change for a save"
+        )
         self._restore_secs = histogram("ckptmgr_restore_seconds", "Restoring a checkpoint")
         self._last_step = Gauge(
             "ckptmgr_last_saved_step", "Step of the last commit", registry=registry

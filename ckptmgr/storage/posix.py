@@ -74,7 +74,8 @@ class PosixStorage:
     def link(self, source: str, target: str) -> None:
         """Give a file one more name; `errors.FileExists` if the name is taken."""
         with reported(f"link {source} to", target):
-            os.link(source, target)
+            # link(2) on Linux gives a symbolic link itself the name, and so not the file.
+            os.link(os.path.realpath(source), target)
 
     def sync_file(self, path: str) -> None:
         """Return once the content of a finished file is on stable storage."""

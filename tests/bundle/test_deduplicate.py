@@ -396,6 +396,18 @@ def test_a_link_that_stands_already_leaves_no_temporary(storage: ObservedStorage
     assert_holds(storage, B, model(step=2))
 
 
+def test_of_a_symbolic_link_the_file_is_linked(tmp_path: Path) -> None:
+    posix = PosixStorage()
+    first, second = str(tmp_path / "m-1"), str(tmp_path / "m-2")
+    save(posix, first, model())
+    shard, elsewhere = Path(naming.data_shard(first, 0, 1)), tmp_path / "elsewhere"
+    shard.rename(elsewhere)
+    shard.symlink_to(elsewhere)
+    assert save(posix, second, model(), previous=first).written_bytes == 0
+    elsewhere.unlink()
+    assert_holds(posix, second, model())
+
+
 # --------------------------------------------------------------------------- nothing to link
 
 

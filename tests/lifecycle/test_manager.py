@@ -164,13 +164,17 @@ def test_events_tell_what_happened(tmp_path: Path) -> None:
     first, second = str(tmp_path / "model.ckpt-1"), str(tmp_path / "model.ckpt-2")
     assert [(type(event).__name__, event.prefix) for event in seen] == [
         ("SaveStarted", first),
+        ("Progress", first),
+        ("SaveWritten", first),
         ("SaveCommitted", first),
         ("SaveStarted", second),
+        ("Progress", second),
+        ("SaveWritten", second),
         ("CheckpointDeleted", first),
         ("SaveCommitted", second),
         ("CheckpointRestored", second),
     ]
-    committed = seen[1]
+    committed = seen[3]
     assert isinstance(committed, events.SaveCommitted)
     names = [n for n in os.listdir(tmp_path) if n.startswith("model.ckpt-2")]
     assert committed.size_bytes == sum((tmp_path / n).stat().st_size for n in names)

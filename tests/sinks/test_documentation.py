@@ -22,7 +22,7 @@ SNIPPETS = {
 
 
 def test_every_event_and_field_is_there() -> None:
-    kinds = [kind for kind in vars(events).values() if dataclasses.is_dataclass(kind)]
+    kinds = [kind for kind in vars(events).values() if isinstance(kind, type)]
     documented = dict(re.findall(r"^\| `(\w+)` \| (`.*?`) \|", PAGE, re.MULTILINE))
 
     assert documented == {

@@ -15,7 +15,7 @@ LINES = [
     (events.SaveStarted(PREFIX, 1200), "saving step 1200 to run/model.ckpt-1200"),
     (
         events.SaveStaged(PREFIX, 1200, 1_120_000_000, 0.05),
-        "copied step 1200: 1.1 GB in 50.0 ms, training goes on",
+        "copied step 1200: 1.1 GB in 50.0 ms, the state may change",
     ),
     (
         events.SaveWritten(PREFIX, 1200, 1_120_000_000, 0.31),

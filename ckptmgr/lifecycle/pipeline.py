@@ -1,0 +1,211 @@
+"""What happens between a decision to save and a committed checkpoint.
+
+    plan    lay the tensors out; whatever cannot be saved raises here, before anything is written
+    copy    asynchronous saves only: into the staging buffer, after which the state may change
+    stage   write and sync the bundle under temporary names
+    commit  under the directory's lock: publish the bundle, name it in the state, delete
+
+A synchronous save does all of it in the caller's thread. An asynchronous one returns after the
+copy, or before it if the copy, too, is made in the background.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from ckptmgr import errors, events
+from ckptmgr.bundle import layout, writer
+from ckptmgr.bundle.layout import BundleLayout
+from ckptmgr.bundle.staging import StagingBuffer
+from ckptmgr.bundle.write_engine import WriteObserver
+from ckptmgr.lifecycle import retention_file
+from ckptmgr.lifecycle.background import SaveHandle
+from ckptmgr.lifecycle.ledger import Ledger, Listener
+from ckptmgr.lifecycle.run_directory import RunDirectory
+from ckptmgr.lifecycle.subject import Snapshot
+from ckptmgr.retention import CheckpointRecord, Policy
+
+
+@dataclass(frozen=True, slots=True)
+class SaveStats:
+    """Figures over all saves of one manager."""
+
+    saves: int = 0
+    failures: int = 0
+    #: Asynchronous saves that were left out because one was in flight (`when_busy="skip"`).
+    skipped: int = 0
+    written_bytes: int = 0
+    #: Of the last save: until `save` returned, until the state could change, until the commit.
+    stall_secs: float = 0.0
+    staged_secs: float = 0.0
+    save_secs: float = 0.0
+    #: Whether the last save wrote past the system's cache; False for small saves, with
+    #: durability="none", and on file systems that do not offer it.
+    bypassed_cache: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineOptions:
+    durable: bool = True
+    asynchronous: bool = False
+    #: Whether the copy of an asynchronous save is made in the background as well.
+    copy_in_background: bool = False
+    when_busy: str = "wait"
+
+    def __post_init__(self) -> None:
+        if self.when_busy not in {"wait", "skip"}:
+            raise errors.InvalidArgument(
+                f"when_busy must be 'wait' or 'skip', found {self.when_busy!r}"
+            )
+        if self.copy_in_background and not self.asynchronous:
+            raise errors.InvalidArgument("copy_in_background needs asynchronous=True")
+
+
+class _Observer(WriteObserver):
+    """Turns what the write engine tells into events and figures."""
+
+    def __init__(self, prefix: str, total_bytes: int, listener: Listener) -> None:
+        self.bypassed_cache = False
+        self._prefix = prefix
+        self._total_bytes = total_bytes
+        self._done_bytes = 0
+        self._listener = listener
+        self._telling = threading.Lock()
+
+    def wrote(self, size_bytes: int) -> None:
+        with self._telling:  # so that the figures come in order
+            self._done_bytes += size_bytes
+            done = self._done_bytes
+            self._listener(events.Progress(self._prefix, "save", done, self._total_bytes))
+
+    def bypasses_cache(self) -> None:
+        self.bypassed_cache = True
+
+
+@dataclass(slots=True)
+class SavePipeline:
+    directory: RunDirectory
+    ledger: Ledger
+    policy: Policy
+    options: PipelineOptions
+    listener: Listener
+    stats: SaveStats = field(default_factory=SaveStats)
+    _buffer: StagingBuffer = field(default_factory=StagingBuffer)
+    _in_flight: SaveHandle | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        return self._in_flight is not None and not self._in_flight.is_done
+
+    def wait(self) -> None:
+        """Return when no save is in flight; raises what one raised that nobody has heard of."""
+        if self._in_flight is not None:
+            self._in_flight.raise_unheard()
+
+    def wait_staged(self) -> None:
+        """Return when the state may be changed."""
+        if self._in_flight is not None:
+            self._in_flight.wait_staged()
+
+    def skips(self) -> bool:
+        """Whether a save now is to be left out, because one is in flight."""
+        skip = self.options.when_busy == "skip" and self.is_busy
+        if skip:
+            self.stats = replace(self.stats, skipped=self.stats.skipped + 1)
+        return skip
+
+    def save(self, snapshot: Snapshot, record: CheckpointRecord) -> SaveHandle:
+        """Save a snapshot, or begin to.
+
+        Raises:
+            InvalidArgument: It cannot be saved; nothing was written.
+        """
+        began_secs = time.perf_counter()
+        plan = layout.plan_bundle(snapshot.shards)
+        self.wait()
+        handle = SaveHandle(record.prefix)
+        self._in_flight = handle
+        try:
+            if not self.options.asynchronous:
+                handle.run(partial(self._write, plan, record, began_secs))
+            elif self.options.copy_in_background:
+                handle.start(partial(self._copy_and_write, snapshot, plan, record, handle))
+            else:
+                copied = self._copy(snapshot, plan, record)
+                handle.staged()
+                handle.start(partial(self._write, copied, record, began_secs))
+        except BaseException:
+            self._in_flight = None
+            raise
+        finally:
+            self.stats = replace(self.stats, stall_secs=time.perf_counter() - began_secs)
+        return handle
+
+    def _copy_and_write(
+        self, snapshot: Snapshot, plan: BundleLayout, record: CheckpointRecord, handle: SaveHandle
+    ) -> None:
+        began_secs = time.perf_counter()
+        copied = self._copy(snapshot, plan, record)
+        handle.staged()
+        self._write(copied, record, began_secs)
+
+    def _copy(
+        self, snapshot: Snapshot, plan: BundleLayout, record: CheckpointRecord
+    ) -> BundleLayout:
+        began_secs = time.perf_counter()
+        copied = self._buffer.copy(plan, snapshot.is_immutable)
+        secs = time.perf_counter() - began_secs
+        self.stats = replace(self.stats, staged_secs=secs)
+        self.listener(events.SaveStaged(record.prefix, record.step, plan.data_bytes, secs))
+        return copied
+
+    def _write(self, plan: BundleLayout, record: CheckpointRecord, began_secs: float) -> None:
+        self.listener(events.SaveStarted(record.prefix, record.step))
+        observer = _Observer(record.prefix, plan.data_bytes, self.listener)
+        try:
+            staged = self._stage_and_commit(plan, record, observer)
+        except BaseException as error:
+            self.stats = replace(self.stats, failures=self.stats.failures + 1)
+            self.listener(events.SaveFailed(record.prefix, record.step, error))
+            raise
+        secs = time.perf_counter() - began_secs
+        self.stats = replace(
+            self.stats,
+            saves=self.stats.saves + 1,
+            written_bytes=self.stats.written_bytes + staged.size_bytes,
+            save_secs=secs,
+            bypassed_cache=observer.bypassed_cache,
+        )
+        self.listener(events.SaveCommitted(record.prefix, record.step, staged.size_bytes, secs))
+
+    def _stage_and_commit(
+        self, plan: BundleLayout, record: CheckpointRecord, observer: _Observer
+    ) -> writer.StagedBundle:
+        began_secs = time.perf_counter()
+        if not self.directory.is_registered:
+            self._prepare()
+        options = writer.WriteOptions(self.directory.token, self.options.durable, observer=observer)
+        staged = writer.stage_plan(self.directory.storage, record.prefix, plan, options)
+        secs = time.perf_counter() - began_secs
+        self.listener(events.SaveWritten(record.prefix, record.step, staged.size_bytes, secs))
+        try:
+            with self.directory.locked():
+                self.directory.remove_leftovers()
+                self.ledger.prepare_save(record.prefix)
+                staged.publish()
+                self.ledger.record_save(record, durable=self.options.durable)
+        except BaseException:
+            staged.discard()
+            raise
+        return staged
+
+    def _prepare(self) -> None:
+        """Before the first save: the directory, our place among its writers, no end in sight."""
+        self.directory.create()
+        with self.directory.locked():
+            self.directory.register_writer()
+            self.directory.unmark_finished()
+            retention_file.write(self.directory, self.policy)

@@ -1,0 +1,194 @@
+"""Saves that go on in the background."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ckptmgr
+from ckptmgr import CheckpointManager, errors, events
+from ckptmgr.storage import MemoryStorage, PosixStorage
+
+
+class Gate(PosixStorage):
+    """The real storage, which lets no data shard be made while it is shut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened = threading.Event()
+
+    def create(self, path: str) -> Any:
+        if ".data-" in path:
+            assert self.opened.wait(30)
+        return super().create(path)
+
+
+def test_save_returns_while_the_disk_is_busy(tmp_path: Path) -> None:
+    gate = Gate()
+    state = {"w": np.zeros(1000)}
+    with CheckpointManager(state, tmp_path, asynchronous=True, storage=gate) as manager:
+        handle = manager.save(1)
+        assert handle == str(tmp_path / "model.ckpt-1")
+        assert handle is not None
+        assert (handle.is_staged, handle.is_done) == (True, False)
+        assert manager.all_steps() == []
+        state["w"][:] = 7  # the save has its own copy
+        gate.opened.set()
+        handle.wait()
+        assert handle.is_done
+        assert manager.all_steps() == [1]
+    assert not ckptmgr.load_variable(tmp_path, "w").any()
+
+
+def test_every_save_has_the_values_of_its_moment_though_memory_is_reused(tmp_path: Path) -> None:
+    state = {"w": np.zeros(3_000_000), "s": np.array(["a"]), "n": 0}
+    with CheckpointManager(state, tmp_path, asynchronous=True, max_to_keep=None) as manager:
+        for step in range(1, 5):
+            state["w"][:] = step  # type: ignore[index]
+            state["n"] = step
+            manager.save(step)
+            state["w"][:] = -1  # type: ignore[index]
+    for step in range(1, 5):
+        with ckptmgr.load_checkpoint(str(tmp_path / f"model.ckpt-{step}")) as reader:
+            assert np.unique(reader.get_tensor("w")).tolist() == [step]
+            assert reader.get_tensor("n") == step
+
+
+def test_the_copy_in_the_background_has_a_barrier(tmp_path: Path) -> None:
+    state = {"w": np.zeros(5_000_000)}
+    with CheckpointManager(
+        state, tmp_path, asynchronous=True, copy_in_background=True, max_to_keep=None
+    ) as manager:
+        for step in range(1, 4):
+            manager.wait_staged()  # before the state changes, as an optimizer's hook would
+            state["w"][:] = step
+            manager.save(step)
+    for step in range(1, 4):
+        values = ckptmgr.load_variable(str(tmp_path / f"model.ckpt-{step}"), "w")
+        assert np.unique(values).tolist() == [step]
+
+
+def test_a_save_that_is_due_while_one_is_in_flight_is_skipped_if_asked(tmp_path: Path) -> None:
+    gate = Gate()
+    manager = CheckpointManager(
+        {"w": np.zeros(1)},
+        tmp_path,
+        asynchronous=True,
+        when_busy="skip",
+        storage=gate,
+        save_interval_steps=2,
+    )
+    assert manager.save(2) is not None
+    assert manager.save(3) is None
+    assert manager.save(4) is None
+    assert manager.stats.skipped == 1
+    gate.opened.set()
+    manager.wait()
+    assert manager.save(5) is not None  # made up for
+    manager.close()
+    assert manager.all_steps() == [2, 5]
+
+
+def test_without_skipping_it_waits(tmp_path: Path) -> None:
+    manager = CheckpointManager({"w": np.zeros(1)}, tmp_path, asynchronous=True)
+    for step in range(10):
+        assert manager.save(step) is not None
+    manager.close()
+    assert manager.all_steps() == [5, 6, 7, 8, 9]
+
+
+@pytest.mark.parametrize("copy_in_background", [False, True])
+def test_events_and_figures(tmp_path: Path, copy_in_background: bool) -> None:
+    seen: list[events.Event] = []
+    state = {"w": np.zeros(1_000_000)}
+    with CheckpointManager(
+        state,
+        tmp_path,
+        asynchronous=True,
+        copy_in_background=copy_in_background,
+        on_event=seen.append,
+    ) as manager:
+        handle = manager.save(1)
+        assert handle is not None
+        handle.wait()
+        names = [type(event).__name__ for event in seen if not isinstance(event, events.Progress)]
+        assert names == ["SaveStaged", "SaveStarted", "SaveWritten", "SaveCommitted"]
+        progress = [event for event in seen if isinstance(event, events.Progress)]
+        assert progress[-1].done_bytes == progress[-1].total_bytes > 8_000_000
+        assert (manager.stats.saves, manager.stats.failures) == (1, 0)
+        assert manager.stats.written_bytes > 8_000_000
+        assert manager.stats.stall_secs <= manager.stats.save_secs
+
+
+def test_figures_say_whether_the_cache_was_bypassed(tmp_path: Path) -> None:
+    big = {"w": np.zeros(4_000_000)}
+    manager = CheckpointManager(big, tmp_path)
+    manager.save(1)
+    probe = PosixStorage().create(str(tmp_path / "probe"))
+    assert manager.stats.bypassed_cache is (probe.bypass_cache() > 1)
+    probe.close()
+    manager = CheckpointManager(big, "/run", storage=MemoryStorage())
+    manager.save(1)
+    assert manager.stats.bypassed_cache is False
+
+
+def test_a_failure_is_raised_once_by_whoever_asks_first(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("")
+    for ask in ("wait", "save", "close", "handle"):
+        manager = CheckpointManager({"w": np.zeros(1)}, tmp_path / ask, asynchronous=True)
+        (tmp_path / ask).write_text("in the way")
+        handle = manager.save(1)
+        assert handle is not None
+        calls: dict[str, Callable[[], object]] = {
+            "wait": manager.wait,
+            "save": partial(manager.save, 2),
+            "close": manager.close,
+            "handle": handle.wait,
+        }
+        while not handle.is_done:
+            time.sleep(0.001)
+        with pytest.raises(errors.NotADirectory):
+            calls[ask]()
+        manager.wait()
+        manager.close()
+
+
+def test_a_state_that_cannot_be_saved_is_refused_at_once(tmp_path: Path) -> None:
+    manager = CheckpointManager(None, tmp_path, asynchronous=True)
+    with pytest.raises(errors.UnsupportedLeaf):
+        manager.save(1, {"f": print})
+    assert manager.save(1, {"f": 1}) is not None
+    manager.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"asynchronous": True, "when_busy": "hurry"}, "when_busy must be 'wait' or 'skip'"),
+        ({"copy_in_background": True}, "copy_in_background needs asynchronous=True"),
+    ],
+)
+def test_arguments_that_cannot_be_meant(
+    tmp_path: Path, arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(errors.InvalidArgument, match=message):
+        CheckpointManager(None, tmp_path, **arguments)
+
+
+def test_a_listener_that_fails_fails_no_save(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def listener(event: events.Event) -> None:
+        raise RuntimeError("the listener's own mistake")
+
+    manager = CheckpointManager({"w": np.zeros(1)}, tmp_path, on_event=listener)
+    assert manager.save(1) is not None
+    assert manager.latest_step() == 1
+    assert "the listener's own mistake" in caplog.text
