@@ -142,6 +142,8 @@ class StagedBundle:
                 self._entries.append((key, encode_entry(entry._replace(shard_id=shard_id))))
                 elsewhere.add((number, index))
         self._num_linked = len(linked)
+        if self.options.observer is not None:
+            self.options.observer.wrote(self.linked_bytes)  # as good as written
         return layout.without(plan, elsewhere, alignment_bytes) if linked else plan
 
     def _write(self, plan: BundleLayout) -> None:

@@ -65,6 +65,10 @@ class CheckpointManager:
             is left out, and made up for at the next step ("skip").
         durability: "fsync" returns from a save when it is on stable storage; "none" leaves that to
             the system, so that a crash of the machine (not of the process) may lose it.
+        deduplicate: Do not write again what the latest checkpoint holds bit for bit: such tensors
+            stay in its files, which get further names (hard links). For states of which much is
+            frozen; finding out reads those tensors back. Where there are no hard links, all is
+            written.
         on_event: Called with each record of `ckptmgr.events`, in the thread where it happened;
             what it raises is logged.
         storage: Where to save; the file system by default.
@@ -88,6 +92,7 @@ class CheckpointManager:
         copy_in_background: bool = False,
         when_busy: str = "wait",
         durability: str = "fsync",
+        deduplicate: bool = False,
         on_event: Listener | None = None,
         storage: Storage | None = None,
         clock: Callable[[], float] = time.time,
@@ -106,7 +111,7 @@ class CheckpointManager:
             keep_best=keep_best,
         )
         options = PipelineOptions(
-            is_durable(durability), asynchronous, copy_in_background, when_busy
+            is_durable(durability), asynchronous, copy_in_background, when_busy, deduplicate
         )
         self._listener = _guarded(on_event)
         self._storage = storage or PosixStorage()
@@ -208,7 +213,7 @@ class CheckpointManager:
         Returns:
             None if there is no checkpoint at all.
         Raises:
-            CheckpointNotFound: There is none of that step.
+            CheckpointNotFound: There is none of that step, or none has the metric of "best".
             TensorNotFound, ShapeMismatch, DtypeMismatch: Naming the tensor, what was wanted and
                 what was found. The target has not been changed.
             CorruptCheckpoint: A step was named and it is damaged; or every checkpoint is. Asked
@@ -216,8 +221,7 @@ class CheckpointManager:
         """
         self.wait()
         if step == "best":
-            best = self.best_step()
-            return None if best is None else self._restore_step(best, state, names)
+            return self._restore_best(state, names)
         if step is None or step == "latest":
             return self._restore_latest(state, names)
         if isinstance(step, str):
@@ -232,6 +236,19 @@ class CheckpointManager:
         if init_fn is not None:
             init_fn()
         return None
+
+    def _restore_best(self, state: Any, names: Names) -> Restored | None:
+        best = self.best_step()
+        if best is not None:
+            return self._restore_step(best, state, names)
+        records = self._ledger.records()
+        if not records:
+            return None
+        metrics = sorted({name for record in records for name in record.metrics})
+        raise errors.CheckpointNotFound(
+            f"no checkpoint in {self._directory.path} has a number for the metric of keep_best; "
+            f"metrics there: {', '.join(map(repr, metrics)) or 'none'}"
+        )
 
     def _restore_step(self, step: int, state: Any, names: Names) -> Restored:
         prefix = naming.checkpoint_prefix(self._path_of_name(), step)

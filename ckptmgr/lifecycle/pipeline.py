@@ -38,6 +38,8 @@ class SaveStats:
     #: Asynchronous saves that were left out because one was in flight (`when_busy="skip"`).
     skipped: int = 0
     written_bytes: int = 0
+    #: Not written, because the checkpoint before holds them (`deduplicate`).
+    linked_bytes: int = 0
     #: Of the last save: until `save` returned, until the state could change, until the commit.
     stall_secs: float = 0.0
     staged_secs: float = 0.0
@@ -54,6 +56,8 @@ class PipelineOptions:
     #: Whether the copy of an asynchronous save is made in the background as well.
     copy_in_background: bool = False
     when_busy: str = "wait"
+    #: Whether tensors that the latest checkpoint holds bit for bit stay in its files.
+    deduplicate: bool = False
 
     def __post_init__(self) -> None:
         if self.when_busy not in {"wait", "skip"}:
@@ -175,7 +179,8 @@ class SavePipeline:
         self.stats = replace(
             self.stats,
             saves=self.stats.saves + 1,
-            written_bytes=self.stats.written_bytes + staged.size_bytes,
+            written_bytes=self.stats.written_bytes + staged.written_bytes + staged.index_bytes,
+            linked_bytes=self.stats.linked_bytes + staged.linked_bytes,
             save_secs=secs,
             bypassed_cache=observer.bypassed_cache,
         )
@@ -188,7 +193,10 @@ class SavePipeline:
         if not self.directory.is_registered:
             self._prepare()
         options = writer.WriteOptions(self.directory.token, self.options.durable, observer=observer)
-        staged = writer.stage_plan(self.directory.storage, record.prefix, plan, options)
+        previous = self.ledger.refresh().latest if self.options.deduplicate else None
+        staged = writer.stage_plan(
+            self.directory.storage, record.prefix, plan, options, previous=previous
+        )
         secs = time.perf_counter() - began_secs
         self.listener(events.SaveWritten(record.prefix, record.step, staged.size_bytes, secs))
         try:

@@ -351,6 +351,13 @@ def test_best_is_restored(tmp_path: Path) -> None:
     assert (restored.step, state["w"].tolist()) == (2, [2])
 
 
+def test_when_no_checkpoint_has_the_metric_best_is_an_error(tmp_path: Path) -> None:
+    manager = CheckpointManager({"w": np.zeros(1)}, tmp_path, keep_best=BestN("loss"))
+    manager.save(1, metrics={"val_loss": 1, "acc": 2})
+    with pytest.raises(errors.CheckpointNotFound, match="metrics there: 'acc', 'val_loss'"):
+        manager.restore("best")
+
+
 def test_other_files_are_left_alone(tmp_path: Path) -> None:
     others = [
         "model.ckpt-1.txt",
@@ -787,3 +794,34 @@ def test_finish_tells_followers(tmp_path: Path) -> None:
     assert finished.exists()
     CheckpointManager({"w": np.zeros(1)}, tmp_path).save(2)
     assert not finished.exists()
+
+
+# --------------------------------------------------------------------------- unchanged tensors
+
+
+def test_frozen_weights_are_not_written_again(tmp_path: Path) -> None:
+    frozen = {f"f{n}": np.random.default_rng(n).standard_normal(125_000) for n in range(9)}
+    state = {**frozen, "trained": np.zeros(125_000)}
+    seen: list[events.Event] = []
+    manager = CheckpointManager(
+        state, tmp_path, max_to_keep=2, deduplicate=True, on_event=seen.append
+    )
+    manager.save(1)
+    for step in range(2, 8):
+        state["trained"][:] = step
+        before = manager.stats
+        manager.save(step)
+        assert manager.stats.written_bytes - before.written_bytes < 1.1e6
+        assert manager.stats.linked_bytes - before.linked_bytes == 9e6
+    last = [event for event in seen if isinstance(event, events.Progress)][-1]
+    assert last.done_bytes == last.total_bytes
+    on_disk = {}
+    for name in os.listdir(tmp_path):
+        if ".data-" in name:
+            info = (tmp_path / name).stat()
+            on_disk[info.st_ino] = info.st_size
+    assert sum(on_disk.values()) < 12.1e6  # two checkpoints of 10 MB
+    target = {name: np.zeros(125_000) for name in state}
+    restored = CheckpointManager(target, tmp_path).restore()
+    assert restored is not None
+    assert all(np.array_equal(target[name], state[name]) for name in state)
