@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from benchmarks import workloads
 from benchmarks.contestants import CONTESTANTS, LIMITS, OURS_UNSYNCED
-from benchmarks.results import Results, Spread, spread
+from benchmarks.results import Results, Spread
 from benchmarks.sections import looping
 
 # Of Okabe and Ito's palette, which people with any colour vision can tell apart; they differ in
@@ -103,10 +103,12 @@ def _rows(
     axes.set_ylim(-0.7, max(1, len(names)) - 0.3)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
-    return [
-        (name, spread([convert(secs) for secs in results.values(section, name, measure)]))
-        for name in names
-    ]
+    rows = []
+    for name in names:
+        median, *quartiles, samples = results.spread(section, name, measure)
+        low, high = sorted(map(convert, quartiles))
+        rows.append((name, Spread(convert(median), low, high, samples)))
+    return rows
 
 
 def _has_row(name: str, section: str) -> bool:
@@ -121,8 +123,15 @@ def _colour(name: str) -> str:
 
 
 def _figure(axes: Axes, row: int, found: Spread) -> None:
-    words = f"{found.median:,.0f}" if found.median >= 100 else f"{found.median:.3g}"
-    axes.annotate(words, (found.high, row), xytext=(8, 0), textcoords="offset points", va="center")
+    digits = 0 if found.median >= 100 else 1 if found.median >= 10 else 2
+    axes.annotate(
+        f"{found.median:,.{digits}f}",
+        (found.high, row),
+        xytext=(8, 0),
+        textcoords="offset points",
+        va="center",
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},  # over the limit's line
+    )
 
 
 def _limit(axes: Axes, results: Results, figures: _Figures, convert: _Convert, words: str) -> None:
@@ -133,7 +142,7 @@ def _limit(axes: Axes, results: Results, figures: _Figures, convert: _Convert, w
     limit = convert(results.median(section, LIMITS, measure))
     axes.axvline(limit, color=_LIMIT, linewidth=1.5, linestyle="--", zorder=0)
     low, high = axes.get_xlim()
-    axes.set_xlim(low, max(high, limit * 1.2))
+    axes.set_xlim(min(low, limit / 1.3), max(high, limit * 1.2))
     axes.annotate(
         f"{words} {limit:.3g}",
         (limit, 1),

@@ -33,6 +33,7 @@ holds. Before it is measured, each library must bring back unchanged what it sav
 stable storage: behind libraries that do not see to that themselves, the benchmark calls fsync on
 every file and directory that they wrote. ckptmgr syncs on its own, so both are the same unless it
 was told not to sync or to save in the background. Every restore ends with all bytes in memory.
+*Not cached* is what the system does not cache; where it is a virtual machine, its host still may.
 Figures are medians, with the quartiles in brackets. *Extra memory* is the growth of the process's
 peak resident memory.
 """
@@ -45,7 +46,7 @@ def render(results: Results, plot: str | None) -> str:
         f"Written by `make bench` (scale {results.scale:g}, rounds: {results.rounds}).",
         _smaller(results),
         _machine(results),
-        *([f"![The fastest saves and restores]({plot})"] if plot else []),
+        *([f"![Saves, restores and stalls, library by library]({plot})"] if plot else []),
         "## Targets",
         _targets(results),
         "## How it is measured",
@@ -203,7 +204,7 @@ def _training(results: Results) -> list[str]:
         (
             "1 GB is saved while a loop multiplies matrices in one thread. The *stall* is how long "
             f"the call takes that saves; a plain copy of the same bytes takes {copy}. *Saved* is "
-            "when the library says so; only ckptmgr's is then on stable storage."
+            "when the library says so; ckptmgr alone has then synced every file and directory."
         ),
         table(header, rows),
     ]

@@ -6,7 +6,8 @@ shape and its file. Then each shard is read in the order of its bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -17,16 +18,18 @@ from ckptmgr.bundle.arrays import Array
 from ckptmgr.bundle.bundle_files import BundleFiles
 from ckptmgr.bundle.read_engine import (
     SMALL_BYTES,
-    Block,
+    Item,
     Run,
     checksum_mismatch,
     fill,
-    read_blocks,
+    neighbours,
+    read_block,
 )
 from ckptmgr.formats.bundle_entry import BundleEntry
 from ckptmgr.formats.crc32c import mask
 
-Item = tuple[str, BundleEntry]
+# Fewer neighbours are read as fast one by one, and keep no memory but their own.
+_FEWEST_NEIGHBOURS = 16
 
 _EMPTY_CHECKSUM = mask(0)
 
@@ -73,12 +76,10 @@ class Batch:
         for name, entry in check_empty(self._files, self._items):
             array = self._targets.get(name)
             self._found[name] = self._new_array(entry) if array is None else array
-        for small, large in by_shard(self._items):
-            self._read_large(large)
-            if small:
-                shard = self._files.shard_of(*small[0])
-                for block in read_blocks(shard, small):
-                    self._cut(block)
+        for blocks, others in by_shard(self._items):
+            self._fill(others)
+            for members in blocks:
+                self._cut(members)
         return self._found
 
     def _check_form(self, name: str, entry: BundleEntry) -> np.dtype[Any]:
@@ -95,7 +96,7 @@ class Batch:
         held_as = self._dtypes[entry.dtype, entry.shape, entry.size_bytes]
         return arrays.new_array(entry.shape, held_as)
 
-    def _read_large(self, items: Iterable[Item]) -> None:
+    def _fill(self, items: Iterable[Item]) -> None:
         runs = []
         filled = []
         for name, entry in items:
@@ -110,8 +111,8 @@ class Batch:
                 arrays.swap_bytes(array)
             self._deliver(name, array)
 
-    def _cut(self, block: Block) -> None:
-        memory, start, members = block
+    def _cut(self, members: Sequence[Item]) -> None:
+        memory, start = read_block(self._files.shard_of(*members[0]), members)
         targets, found, held = self._targets, self._found, self._dtypes
         is_swapped = self._files.is_swapped
         alike: tuple[int, ...] | None = None
@@ -150,11 +151,10 @@ def verify(files: BundleFiles, items: list[Item]) -> None:
         if entry.size_bytes:
             files.shard_of(name, entry)
     check_empty(files, items)
-    for small, large in by_shard(items):
-        fill([run_of(files, name, entry, None) for name, entry in large])
-        if small:
-            for _ in read_blocks(files.shard_of(*small[0]), small):
-                pass
+    for blocks, others in by_shard(items):
+        fill([run_of(files, name, entry, None) for name, entry in others])
+        for members in blocks:
+            read_block(files.shard_of(*members[0]), members)
 
 
 def run_of(files: BundleFiles, name: str, entry: BundleEntry, target: memoryview | None) -> Run:
@@ -172,20 +172,26 @@ def check_empty(files: BundleFiles, items: Iterable[Item]) -> list[Item]:
     return empty
 
 
-def by_shard(items: Iterable[Item]) -> list[tuple[list[Item], list[Item]]]:
-    """Of each shard the small and the large, in the order of the file."""
+def by_shard(items: Iterable[Item]) -> list[tuple[list[Sequence[Item]], list[Item]]]:
+    """Of each shard the blocks of small neighbours and all others, in the order of the file."""
     shards: dict[int, tuple[list[Item], list[Item]]] = {}
     for item in items:
         _, _, shard_id, _, size_bytes, _, _ = item[1]
         if size_bytes:
-            small, large = shards.get(shard_id) or shards.setdefault(shard_id, ([], []))
-            (small if size_bytes <= SMALL_BYTES else large).append(item)
-    for small, large in shards.values():
-        if len(small) == 1:
-            large.append(small.pop())  # it has nobody to share memory with
+            small, others = shards.get(shard_id) or shards.setdefault(shard_id, ([], []))
+            (small if size_bytes <= SMALL_BYTES else others).append(item)
+    found = []
+    for _, (small, others) in sorted(shards.items(), key=itemgetter(0)):
+        blocks = []
         small.sort(key=_offset)
-        large.sort(key=_offset)
-    return [shards[shard_id] for shard_id in sorted(shards)]
+        for members in neighbours(small):
+            if len(members) < _FEWEST_NEIGHBOURS:
+                others += members
+            else:
+                blocks.append(members)
+        others.sort(key=_offset)
+        found.append((blocks, others))
+    return found
 
 
 def _offset(item: Item) -> int:

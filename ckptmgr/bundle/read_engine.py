@@ -42,6 +42,10 @@ _MAX_GAP_BYTES = 4 << 10
 _BLOCK_ALIGNMENT_BYTES = 64
 
 
+#: A tensor's name and its entry.
+Item = tuple[str, BundleEntry]
+
+
 class Run(NamedTuple):
     """The bytes of one tensor, or of one stored slice, and where they go."""
 
@@ -53,15 +57,6 @@ class Run(NamedTuple):
     crc32c: int
     #: As long as the run; None to read it for its checksum only.
     target: memoryview | None
-
-
-class Block(NamedTuple):
-    """Small tensors that were read together, verified."""
-
-    memory: Array
-    #: Where it begins in the file.
-    offset: int
-    members: Sequence[tuple[str, BundleEntry]]
 
 
 class _Piece(NamedTuple):
@@ -109,31 +104,41 @@ def fill(runs: Sequence[Run]) -> None:
             raise checksum_mismatch(run.file.path, run.tensor, run.crc32c, crc)
 
 
-def read_blocks(file: ReadableFile, wanted: Sequence[tuple[str, BundleEntry]]) -> Iterator[Block]:
-    """Read small tensors of one file, given in the order of their offsets.
+def neighbours(small: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    """Cut small tensors, in the order of their offsets in one file, into groups for a block each.
 
     Tensors whose bytes overlap come in different blocks, so that none shows a change of another.
+    """
+    first = start = end = 0
+    for index, (_, (_, _, _, offset, size_bytes, _, _)) in enumerate(small):
+        is_near = end <= offset <= end + _MAX_GAP_BYTES
+        if not is_near or offset + size_bytes - start > BLOCK_BYTES:
+            if index > first:
+                yield small[first:index]
+            first, start = index, offset
+        end = offset + size_bytes
+    if first < len(small):
+        yield small[first:]
+
+
+def read_block(file: ReadableFile, members: Sequence[Item]) -> tuple[Array, int]:
+    """Read one group of neighbours; returns their memory, verified, and its offset in the file.
 
     Raises:
         ChecksumMismatch, TruncatedFile, StorageError: Naming file and tensor.
     """
-    first = 0
-    while first < len(wanted):
-        start = end = wanted[first][1].offset
-        last = first
-        while last < len(wanted):
-            _, _, _, offset, size_bytes, _, _ = wanted[last][1]
-            is_near = end <= offset <= end + _MAX_GAP_BYTES
-            if not is_near or offset + size_bytes - start > BLOCK_BYTES:
-                break
-            end = offset + size_bytes
-            last += 1
-        members = wanted[first:last]
-        block = Block(_aligned_like_file(start, end - start), start, members)
-        read_exactly(file, block.memory.data, start, members[0][0])
-        _verify(file, block)
-        yield block
-        first = last
+    start, last = members[0][1].offset, members[-1][1]
+    memory = _aligned_like_file(start, last.offset + last.size_bytes - start)
+    data = memory.data
+    read_exactly(file, data, start, members[0][0])
+    sums = [
+        crc32c(data[offset - start : offset - start + size_bytes])
+        for _, (_, _, _, offset, size_bytes, _, _) in members
+    ]
+    for (tensor, entry), crc, masked in zip(members, sums, map(mask, sums), strict=True):
+        if masked != entry.crc32c:
+            raise checksum_mismatch(file.path, tensor, entry.crc32c, crc)
+    return memory, start
 
 
 def read_exactly(file: ReadableFile, view: memoryview, offset: int, tensor: str) -> None:
@@ -189,14 +194,3 @@ def _aligned_like_file(offset: int, size_bytes: int) -> Array:
     memory = np.empty(size_bytes + _BLOCK_ALIGNMENT_BYTES, np.uint8)
     skipped = (offset - memory.ctypes.data) % _BLOCK_ALIGNMENT_BYTES
     return memory[skipped : skipped + size_bytes]
-
-
-def _verify(file: ReadableFile, block: Block) -> None:
-    memory, start = block.memory.data, block.offset
-    sums = [
-        crc32c(memory[offset - start : offset - start + size_bytes])
-        for _, (_, _, _, offset, size_bytes, _, _) in block.members
-    ]
-    for (tensor, entry), crc, masked in zip(block.members, sums, map(mask, sums), strict=True):
-        if masked != entry.crc32c:
-            raise checksum_mismatch(file.path, tensor, entry.crc32c, crc)

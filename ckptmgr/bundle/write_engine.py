@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import mmap
 import threading
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -35,6 +35,10 @@ THREADS = 4
 
 #: Below this, opening the device's direct path and starting threads cost more than they gain.
 SMALL_BYTES = 4 * CHUNK_BYTES
+
+# The fields of a placement by number, which is twice as fast as by name.
+_OFFSET = Placement._fields.index("offset")
+_SIZE_BYTES = Placement._fields.index("size_bytes")
 
 # np.copyto lets other threads run and costs a microsecond more than a slice assignment.
 _COPY_WITHOUT_GIL_BYTES = 256 << 10
@@ -96,7 +100,7 @@ class _ShardWriter:
     def _write_image(self, image: memoryview, chunk: int) -> None:
         chunk_start, chunk_end = self.pieces.bounds(chunk)
         for index, start, _, view in self.pieces.of_chunk(chunk):
-            self.checksums.add(index, start, view, crc32c(view))
+            self.checksums.add(index, start, len(view), crc32c(view))
         self._file.write([image[chunk_start : self._aligned(chunk_end)]], chunk_start)
 
     def _write_from_tensors(self, chunk: int) -> None:
@@ -106,7 +110,7 @@ class _ShardWriter:
         for index, start, offset, view in self.pieces.of_chunk(chunk):
             if offset != position:
                 buffers.append(bytes(offset - position))
-            self.checksums.add(index, start, view, crc32c(view))
+            self.checksums.add(index, start, len(view), crc32c(view))
             buffers.append(view)
             position = offset + len(view)
         if position != chunk_end:
@@ -115,16 +119,21 @@ class _ShardWriter:
 
     def _write_aligned(self, buffer: memoryview, chunk: int) -> None:
         chunk_start, chunk_end = self.pieces.bounds(chunk)
+        add = self.checksums.add
         position = 0
         for index, start, offset, view in self.pieces.of_chunk(chunk):
             at = offset - chunk_start
             if at != position:
                 buffer[position:at] = bytes(at - position)
-            position = at + len(view)
+            size_bytes = len(view)
+            position = at + size_bytes
             part = buffer[at:position]
-            copy_bytes(part, view)
+            if size_bytes < _COPY_WITHOUT_GIL_BYTES:
+                part[:] = view
+            else:
+                copy_bytes(part, view)
             # Of the copy: a tensor that changes while it is saved is still stored as it is summed.
-            self.checksums.add(index, start, part, crc32c(part))
+            add(index, start, size_bytes, crc32c(part))
         length = self._aligned(chunk_end - chunk_start)
         buffer[position:length] = bytes(length - position)
         self._file.write([buffer[:length]], chunk_start)
@@ -186,6 +195,7 @@ class Pieces:
         self._image = shard.image
         self._skip = skip
         self._size_bytes = shard.size_bytes
+        self._offsets = [placed.offset for placed in shard.placements]
         self._ends = [placed.offset + placed.size_bytes for placed in shard.placements]
         self._divided: dict[int, memoryview] = {}
         self._making = threading.Lock()
@@ -203,18 +213,20 @@ class Pieces:
             Index of the placement, where the piece begins in its tensor and in the file, its bytes.
         """
         chunk_start, chunk_end = self.bounds(chunk)
-        placements, ends = self._placements, self._ends
-        # The first tensor that ends behind the start of the chunk.
-        for index in range(bisect_right(ends, chunk_start), len(placements)):
+        placements, skip, image = self._placements, self._skip, self._image
+        # From the first tensor that ends behind the start of the chunk to the first that begins
+        # behind its end.
+        first = bisect_right(self._ends, chunk_start)
+        last = bisect_left(self._offsets, chunk_end, first)
+        for index in range(first, last):
             placed = placements[index]
-            offset, end = placed.offset, ends[index]
-            if offset >= chunk_end:
-                return
-            if offset == end or index in self._skip:
+            offset, size_bytes = placed[_OFFSET], placed[_SIZE_BYTES]
+            end = offset + size_bytes
+            if not size_bytes or index in skip:
                 continue
-            if self._image is not None:
+            if image is not None:
                 start = max(offset, chunk_start)
-                yield index, start - offset, start, self._image[start : min(end, chunk_end)]
+                yield index, start - offset, start, image[start : min(end, chunk_end)]
             elif offset >= chunk_start and end <= chunk_end:
                 yield index, 0, offset, placed.payload()
             else:
@@ -239,16 +251,17 @@ class _Checksums:
 
     def __init__(self, placements: tuple[Placement, ...]) -> None:
         self._placements = placements
+        self._sizes_bytes = [placed.size_bytes for placed in placements]
         self._whole = [0] * len(placements)
         self._parts: dict[int, list[tuple[int, int, int]]] = {}
         self._adding = threading.Lock()
 
-    def add(self, index: int, start: int, view: memoryview, crc: int) -> None:
-        if len(view) == self._placements[index].size_bytes:
+    def add(self, index: int, start: int, size_bytes: int, crc: int) -> None:
+        if size_bytes == self._sizes_bytes[index]:
             self._whole[index] = crc
             return
         with self._adding:
-            self._parts.setdefault(index, []).append((start, len(view), crc))
+            self._parts.setdefault(index, []).append((start, size_bytes, crc))
 
     def masked(self) -> list[int]:
         """One for each tensor, once all of its parts are in."""

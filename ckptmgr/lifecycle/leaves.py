@@ -11,6 +11,7 @@ tell on the way back (a Python int from an int64 scalar) is its *kind*, kept wit
     bool, float, complex                                     DT_BOOL, DT_DOUBLE, DT_COMPLEX128
     str, bytes                                               DT_STRING, rank 0
     none          None                                       nothing: it is in the tree alone
+    torch, jax    a tensor of that framework (`foreign.py`)  the same dtype and shape
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 
 from ckptmgr import errors
 from ckptmgr.formats import dtypes
+from ckptmgr.lifecycle import foreign
 
 ARRAY = "array"
 TEXT_ARRAY = "array:str"
@@ -62,12 +64,29 @@ def encode_leaf(value: Any, name: str) -> tuple[str, np.ndarray[Any, Any] | None
         return "str", np.asarray(_utf8(value, name), object)
     if isinstance(value, bytes):
         return "bytes", np.asarray(value, object)
+    if (adapter := foreign.adapter_of(value)) is not None:
+        kind = str(adapter.kind_of(value))
+        return kind, _encode_array(_as_array(value, name, adapter.to_array), name)[1]
     if hasattr(value, "__array__"):
         return _encode_array(_as_array(value, name), name)
     raise errors.UnsupportedLeaf(
         f"leaf {name!r} cannot be saved: wanted an array, a number, a string, None or an object "
         f"with state_dict() and load_state_dict(), found {_type_name(value)}"
     )
+
+
+def outline_leaf(value: Any, name: str) -> tuple[str, np.ndarray[Any, Any] | None]:
+    """`encode_leaf` for the sake of shape and dtype: a framework's values are not looked at."""
+    adapter = None if isinstance(value, np.ndarray) else foreign.adapter_of(value)
+    if adapter is None:
+        return encode_leaf(value, name)
+    shape, dtype = _foreign(adapter.outline, value, name)
+    return str(adapter.kind_of(value)), np.broadcast_to(np.empty((), dtype), shape)
+
+
+def is_array(kind: str) -> bool:
+    """Whether a kind is that of an array of numbers, NumPy's or a framework's."""
+    return kind == ARRAY or foreign.is_foreign(kind)
 
 
 def decode_leaf(kind: str, array: np.ndarray[Any, Any]) -> Any:
@@ -80,6 +99,8 @@ def decode_leaf(kind: str, array: np.ndarray[Any, Any]) -> Any:
         return array
     if kind == TEXT_ARRAY:
         return _decode_text_array(array)
+    if foreign.is_foreign(kind):
+        return foreign.decode(kind, array)
     if array.ndim != 0:
         raise errors.MalformedMetadata(
             f"a leaf of kind {kind!r} is stored as an array", expected="rank 0", found=array.shape
@@ -187,9 +208,11 @@ def _utf8(text: str, name: str) -> bytes:
         ) from None
 
 
-def _as_array(value: Any, name: str) -> np.ndarray[Any, Any]:
+def _as_array(
+    value: Any, name: str, convert: Callable[[Any], np.ndarray[Any, Any]] = np.asarray
+) -> np.ndarray[Any, Any]:
     try:
-        return np.asarray(value)
+        return convert(value)
     except Exception as error:  # whatever a foreign __array__ raises, the leaf must be named
         raise errors.UnsupportedLeaf(
             f"leaf {name!r} cannot be saved: {_type_name(value)} does not turn into a NumPy array: "

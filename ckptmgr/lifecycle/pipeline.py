@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -66,6 +68,18 @@ class PipelineOptions:
             )
         if self.copy_in_background and not self.asynchronous:
             raise errors.InvalidArgument("copy_in_background needs asynchronous=True")
+
+
+@dataclass(slots=True)
+class _Save:
+    """One save on its way."""
+
+    record: CheckpointRecord
+    #: What to write; of the copy, once there is one.
+    plan: BundleLayout
+    snapshot: Snapshot
+    handle: SaveHandle
+    began_secs: float
 
 
 class _Observer(WriteObserver):
@@ -130,52 +144,45 @@ class SavePipeline:
         began_secs = time.perf_counter()
         plan = layout.plan_bundle(snapshot.shards)
         self.wait()
-        handle = SaveHandle(record.prefix)
-        self._in_flight = handle
+        save = _Save(record, plan, snapshot, SaveHandle(record.prefix), began_secs)
+        self._in_flight = save.handle
+        self.listener(events.SaveStarted(record.prefix, record.step))
         try:
             if not self.options.asynchronous:
-                handle.run(partial(self._write, plan, record, began_secs))
+                save.handle.run(partial(self._write, save))
             elif self.options.copy_in_background:
-                handle.start(partial(self._copy_and_write, snapshot, plan, record, handle))
+                save.handle.start(partial(self._copy_and_write, save))
             else:
-                copied = self._copy(snapshot, plan, record)
-                handle.staged()
-                handle.start(partial(self._write, copied, record, began_secs))
+                self._copy(save)
+                save.handle.start(partial(self._write, save))
         except BaseException:
             self._in_flight = None
             raise
         finally:
             self.stats = replace(self.stats, stall_secs=time.perf_counter() - began_secs)
-        return handle
+        return save.handle
 
-    def _copy_and_write(
-        self, snapshot: Snapshot, plan: BundleLayout, record: CheckpointRecord, handle: SaveHandle
-    ) -> None:
-        began_secs = time.perf_counter()
-        copied = self._copy(snapshot, plan, record)
-        handle.staged()
-        self._write(copied, record, began_secs)
+    def _copy_and_write(self, save: _Save) -> None:
+        self._copy(save)
+        self._write(save)
 
-    def _copy(
-        self, snapshot: Snapshot, plan: BundleLayout, record: CheckpointRecord
-    ) -> BundleLayout:
+    def _copy(self, save: _Save) -> None:
+        """Take a copy, after which the state may change."""
         began_secs = time.perf_counter()
-        copied = self._buffer.copy(plan, snapshot.is_immutable)
+        with self._telling_failure(save.record):
+            save.plan = self._buffer.copy(save.plan, save.snapshot.is_immutable)
         secs = time.perf_counter() - began_secs
         self.stats = replace(self.stats, staged_secs=secs)
-        self.listener(events.SaveStaged(record.prefix, record.step, plan.data_bytes, secs))
-        return copied
+        save.handle.staged()
+        record = save.record
+        self.listener(events.SaveStaged(record.prefix, record.step, save.plan.data_bytes, secs))
 
-    def _write(self, plan: BundleLayout, record: CheckpointRecord, began_secs: float) -> None:
-        self.listener(events.SaveStarted(record.prefix, record.step))
-        observer = _Observer(record.prefix, plan.data_bytes, self.listener)
-        try:
-            staged = self._stage_and_commit(plan, record, observer)
-        except BaseException as error:
-            self.stats = replace(self.stats, failures=self.stats.failures + 1)
-            self.listener(events.SaveFailed(record.prefix, record.step, error))
-            raise
-        secs = time.perf_counter() - began_secs
+    def _write(self, save: _Save) -> None:
+        record = save.record
+        observer = _Observer(record.prefix, save.plan.data_bytes, self.listener)
+        with self._telling_failure(record):
+            staged = self._stage_and_commit(save.plan, record, observer)
+        secs = time.perf_counter() - save.began_secs
         self.stats = replace(
             self.stats,
             saves=self.stats.saves + 1,
@@ -185,6 +192,15 @@ class SavePipeline:
             bypassed_cache=observer.bypassed_cache,
         )
         self.listener(events.SaveCommitted(record.prefix, record.step, staged.size_bytes, secs))
+
+    @contextmanager
+    def _telling_failure(self, record: CheckpointRecord) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            self.stats = replace(self.stats, failures=self.stats.failures + 1)
+            self.listener(events.SaveFailed(record.prefix, record.step, error))
+            raise
 
     def _stage_and_commit(
         self, plan: BundleLayout, record: CheckpointRecord, observer: _Observer

@@ -25,5 +25,5 @@ class Stalls:
             self._staged_secs.pop(event.prefix, None)
 
     def end(self, event: SaveCommitted) -> float:
-        """The seconds that training stood still for this save, which is then forgotten."""
+        """The seconds in which the state could not change for this save; then forget it."""
         return self._staged_secs.pop(event.prefix, event.duration_secs)

@@ -15,7 +15,8 @@ from ckptmgr.bundle.read_engine import (
     SMALL_BYTES,
     Run,
     fill,
-    read_blocks,
+    neighbours,
+    read_block,
 )
 from ckptmgr.formats.bundle_entry import BundleEntry
 from ckptmgr.formats.crc32c import crc32c, mask
@@ -156,16 +157,17 @@ def check_blocks(extents: Extents, *, num_blocks: int | None = None) -> None:
     storage = ObservedStorage(MemoryStorage())
     file = stored(BYTES, storage)
     wanted = entries_of(extents)
-    blocks = list(read_blocks(file, wanted))
-    assert [member for block in blocks for member in block.members] == wanted
-    for block in blocks:
-        assert len(block.memory) <= BLOCK_BYTES
-        assert block.memory.ctypes.data % 64 == block.offset % 64
-        end = block.offset
-        for _, entry in block.members:
+    blocks = list(neighbours(wanted))
+    assert [member for members in blocks for member in members] == wanted
+    for members in blocks:
+        memory, start = read_block(file, members)
+        assert len(memory) <= BLOCK_BYTES
+        assert memory.ctypes.data % 64 == start % 64
+        end = start
+        for _, entry in members:
             assert entry.offset >= end
             end = entry.offset + entry.size_bytes
-            found = block.memory[entry.offset - block.offset : end - block.offset]
+            found = memory[entry.offset - start : end - start]
             assert found.tobytes() == BYTES[entry.offset : end].tobytes()
     assert num_blocks in {None, len(blocks)}
     assert [call for call in storage.calls if call[0] == "read"] == [("read", "data")] * len(blocks)
@@ -196,8 +198,8 @@ def test_any_small_tensors(extents: Extents) -> None:
 
 
 def drain(file: ReadableFile, extents: Extents) -> None:
-    for _ in read_blocks(file, entries_of(extents)):
-        pass
+    for members in neighbours(entries_of(extents)):
+        read_block(file, members)
 
 
 @pytest.mark.parametrize("position", [0, 63, 64, 163, 192])

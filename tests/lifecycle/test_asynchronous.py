@@ -119,7 +119,7 @@ def test_events_and_figures(tmp_path: Path, copy_in_background: bool) -> None:
         assert handle is not None
         handle.wait()
         names = [type(event).__name__ for event in seen if not isinstance(event, events.Progress)]
-        assert names == ["SaveStaged", "SaveStarted", "SaveWritten", "SaveCommitted"]
+        assert names == ["SaveStarted", "SaveStaged", "SaveWritten", "SaveCommitted"]
         progress = [event for event in seen if isinstance(event, events.Progress)]
         assert progress[-1].done_bytes == progress[-1].total_bytes > 8_000_000
         assert (manager.stats.saves, manager.stats.failures) == (1, 0)

@@ -10,13 +10,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyte
 import pytest
 from rich.console import Console
 
-from ckptmgr import events
+from ckptmgr import CheckpointManager, events
 from ckptmgr.errors import ChecksumMismatch
 from ckptmgr.sinks import progress
 from ckptmgr.sinks.progress import progress_bar
@@ -245,6 +247,27 @@ def test_a_terminal_that_goes_away_breaks_nothing(
         listener(events.SaveCommitted(A, step, 100, 1.0))
 
     assert caplog.text.count("the progress bar cannot be drawn") == 1
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_manager_leaves_nothing(
+    tmp_path: Path, terminal: Terminal, caplog: pytest.LogCaptureFixture, *, asynchronous: bool
+) -> None:
+    state = {"w": np.ones(2_000_000)}
+    listener = progress_bar(console(terminal), after_secs=0.0)
+    before = terminal.written
+    with CheckpointManager(
+        state, tmp_path, asynchronous=asynchronous, on_event=listener
+    ) as manager:
+        for step in range(3):
+            manager.save(step)
+        manager.wait()
+        assert terminal.is_clean
+        manager.restore()
+
+    wait_until(lambda: terminal.is_clean)
+    assert terminal.written > before
+    assert caplog.records == []
 
 
 def test_an_end_of_the_process_leaves_the_terminal_clean(terminal: Terminal) -> None:

@@ -1,0 +1,102 @@
+"""Leaves that belong to a framework: which adapter knows them, and what it can do.
+
+A leaf is known by the module of its type, so that nobody who does without a framework imports it:
+the adapter is imported when the first such leaf is met, and then the framework was long before. A
+leaf that is read back becomes the framework's again only where the framework is in use already.
+
+The *kind* of such a leaf begins with the name of its framework, `torch` or `jax`; what its array
+cannot tell stands behind a colon (`torch:generator:cpu`, `jax:key:threefry2x32`).
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import sys
+from typing import Any, Protocol, cast
+
+import numpy as np
+
+from ckptmgr import errors
+
+Array = np.ndarray[Any, Any]
+
+# Where a type is defined, to the framework that it is of.
+_FRAMEWORKS = {"torch": "torch", "jax": "jax", "jaxlib": "jax"}
+
+
+class Adapter(Protocol):
+    """The verbs. What cannot be an array raises TypeError, which says the way out."""
+
+    def kind_of(self, value: Any) -> str | None:
+        """The kind of a leaf, None for a value of the framework that is none."""
+
+    def outline(self, value: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
+        """The shape and dtype of its array, without making one."""
+
+    def to_array(self, value: Any) -> Array:
+        """Its array: its own memory, where NumPy can see that."""
+
+    def array_can_change(self, value: Any) -> bool:
+        """Whether somebody who changes the value changes the array that was made of it."""
+
+    def from_array(self, array: Array, kind: str) -> Any:
+        """The inverse; it may keep the array's memory."""
+
+    def is_immutable(self, value: Any) -> bool:
+        """Whether `fill` makes a new value."""
+
+    def fill(self, target: Any, array: Array) -> Any:
+        """The target with another value: itself, unless it is immutable."""
+
+
+def adapter_of(value: Any) -> Adapter | None:
+    """The adapter that knows a value, None for what is no framework's leaf."""
+    framework = _framework_of(type(value))
+    if framework is None:
+        return None
+    adapter = _adapter(framework)
+    return adapter if adapter.kind_of(value) is not None else None
+
+
+def is_foreign(kind: str) -> bool:
+    """Whether a kind is that of a framework's leaf."""
+    return kind.partition(":")[0] in _FRAMEWORKS.values()
+
+
+def contradict(kind: str, other: str) -> bool:
+    """Whether both say what their arrays cannot tell, and not the same."""
+    return kind != other and all(is_foreign(k) and ":" in k for k in (kind, other))
+
+
+def decode(kind: str, array: Array) -> Any:
+    """A framework's value, or the array itself in a process that does not use the framework.
+
+    Raises:
+        MalformedMetadata: The array is not what its kind says.
+    """
+    framework = kind.partition(":")[0]
+    if framework not in sys.modules:
+        return array
+    try:
+        return _adapter(framework).from_array(array, kind)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise errors.MalformedMetadata(
+            f"a leaf is not what its kind says ({error})",
+            expected=kind,
+            found=f"{array.dtype.name} of shape {array.shape}",
+        ) from None
+
+
+@functools.lru_cache(maxsize=1024)
+def _framework_of(kind: type) -> str | None:
+    for base in kind.__mro__:  # somebody's subclass of a tensor is defined in their module
+        framework = _FRAMEWORKS.get(base.__module__.partition(".")[0])
+        if framework is not None:
+            return framework
+    return None
+
+
+@functools.cache
+def _adapter(framework: str) -> Adapter:
+    return cast(Adapter, importlib.import_module(f"ckptmgr.adapters.{framework}"))
