@@ -11,12 +11,15 @@ PROTOC_BASE = $(shell for python in $(PYTHON) python3.12 python3.11 python3.10; 
 	&& echo $$python && break; done)
 SCRIPTS := scripts
 
-.PHONY: help test test-all demo bench lint format protos check-protos clean
+.PHONY: help test test-all test-frameworks demo bench lint format protos check-protos clean
 
 help:
 	@echo "make test      every check that CI runs"
 	@echo "make test-all  the tests without TensorFlow on each supported Python, and with the"
 	@echo "               lowest versions that pyproject.toml allows"
+	@echo "make test-frameworks"
+	@echo "               the tests of PyTorch's state, with a PyTorch of its own (200 MB, CPU only"
+	@echo "               where pip is offered such a build); make test leaves them out"
 	@echo "make demo      the demonstration"
 	@echo "make bench     the benchmarks, about 10 minutes; BENCH=\"--scale 0.05 --rounds 1\" for a look"
 	@echo "make lint      style, types, layers and generated code"
@@ -57,6 +60,9 @@ bench: .venv-bench/.installed
 test-all: $(VENV)/.installed
 	$(BIN)/python $(SCRIPTS)/test_interpreters.py
 
+test-frameworks: .venv-frameworks/.installed
+	.venv-frameworks/bin/python -m pytest tests/adapters
+
 # A stamp is older than pyproject.toml when what it needs may have changed.
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[test,dev]'
@@ -71,6 +77,12 @@ $(VENV)/.installed-examples: pyproject.toml | $(VENV)/bin/python
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet torch==2.13.0
 	.venv-bench/bin/python -m pip install --quiet --editable '.[bench]'
+	touch $@
+
+.venv-frameworks/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-frameworks
+	.venv-frameworks/bin/python -m pip install --quiet torch==2.13.0
+	.venv-frameworks/bin/python -m pip install --quiet --editable '.[test-core]' 'jax>=0.6'
 	touch $@
 
 # The compiler needs an older protobuf than TensorFlow does, so it lives apart.

@@ -7,11 +7,16 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
+#: Sections that some contestants are for.
+TRAINING = "training"
+FROZEN = "frozen"
+
 LIMITS = "limits"
 OURS = "ckptmgr"
 OURS_UNSYNCED = "ckptmgr-unsynced"
 OURS_ASYNC = "ckptmgr-async"
 OURS_JAX = "ckptmgr-jax"
+OURS_TORCH = "ckptmgr-torch"
 TENSORFLOW_CHECKPOINT = "tf-checkpoint"
 SAFETENSORS = "safetensors"
 
@@ -31,8 +36,8 @@ class Contestant:
     is_async: bool = False
     #: What it saves is loaded like what another contestant saves.
     only_saves: bool = False
-    #: Takes part in the comparison of training loops only.
-    only_trains: bool = False
+    #: The one section that it takes part in, if it does not in all.
+    only_in: str = ""
 
     @property
     def is_ours(self) -> bool:
@@ -144,7 +149,29 @@ CONTESTANTS = {
             "ckptmgr",
             is_async=True,
             only_saves=True,
-            only_trains=True,
+            only_in=TRAINING,
+        ),
+        Contestant(
+            OURS_TORCH,
+            "ckptmgr, asynchronous, PyTorch hook",
+            "ours_torch",
+            "OurTorchSaver",
+            "ckptmgr",
+            "ckptmgr",
+            is_async=True,
+            only_saves=True,
+            only_in=TRAINING,
+        ),
+        Contestant(
+            "ckptmgr-deduplicate",
+            "ckptmgr, deduplicate=True",
+            "ours",
+            "OurSaver",
+            "ckptmgr",
+            "ckptmgr",
+            {"deduplicate": True},
+            only_saves=True,
+            only_in=FROZEN,
         ),
         Contestant(
             "orbax-jax",
@@ -156,7 +183,7 @@ CONTESTANTS = {
             {"asynchronous": True, "jax_arrays": True},
             is_async=True,
             only_saves=True,
-            only_trains=True,
+            only_in=TRAINING,
         ),
     )
 }

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from benchmarks.contestants import CONTESTANTS, LIMITS, Contestant
@@ -86,7 +87,8 @@ class Member:
 
     def close(self) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.close()
+        with suppress(BrokenPipeError):  # it died with a call unread
+            self._process.stdin.close()
         try:
             self._process.wait(timeout=30)
         except subprocess.TimeoutExpired:
@@ -129,12 +131,13 @@ class Fleet:
     def everybody(self) -> list[Member]:
         return list(self._members.values())
 
-    def members(self, *, trains: bool = False) -> list[Member]:
-        """Those that save; or those that take part in the comparison of training loops."""
-        members = [member for member in self._members.values() if member.name != LIMITS]
-        if trains:
-            return [member for member in members if member.contestant.is_async]
-        return [member for member in members if not member.contestant.only_trains]
+    def members(self, section: str) -> list[Member]:
+        """Those that take part in a section, the machine aside."""
+        return [
+            member
+            for member in self._members.values()
+            if member.name != LIMITS and member.contestant.only_in in ("", section)
+        ]
 
     def limits(self) -> list[Member]:
         """The worker that measures the machine, if it takes part."""

@@ -203,7 +203,7 @@ def _training(results: Results) -> list[str]:
         "## A training loop that is saved in the background",
         (
             "1 GB is saved while a loop multiplies matrices in one thread. The *stall* is how long "
-            f"the call takes that saves; a plain copy of the same bytes takes {copy}. *Saved* is "
+            f"the loop stands still; a plain copy of the same bytes takes {copy}. *Saved* is "
             "when the library says so; ckptmgr alone has then synced every file and directory."
         ),
         table(header, rows),

@@ -12,27 +12,37 @@ from collections.abc import Callable
 
 import numpy as np
 
-from benchmarks.savers import Saver
+from benchmarks.savers import Saver, Updates
 
 _STEP_SECS = 0.01
 _MATRIX_SIZE = 256
 
 
-def train(saver: Saver, secs: float) -> dict[str, list[float]]:
+def train(saver: Saver, step_number: int, secs: float) -> dict[str, list[float]]:
     """Train for `secs`, save, train until that is done, and `secs` again.
 
+    Where the state may not be changed at once, the first `secs` behind the call that saves are
+    forward and backward, and then the optimizer comes.
+
     Returns:
-        The seconds of each step before, during and after the save; "stall", of the call that
-        saves; and "saved", from that call until the save is complete.
+        The seconds of each step before, during and after the save; "stall", that the loop stood
+        still; and "saved", from the call that saves until the save is complete.
     """
     step = _make_step()
     _steps_until(step, _after(secs / 2))  # the processor's clock goes up
     before = _steps_until(step, _after(secs))
     began_secs = time.perf_counter()
-    saver.begin(1)
+    saver.begin(step_number)
     stall_secs = time.perf_counter() - began_secs
     waiting = _Waiting(saver)
-    during = _steps_until(step, lambda: waiting.is_over)
+    during = []
+    if isinstance(saver, Updates):
+        is_time = _after(secs)
+        during = _steps_until(step, lambda: waiting.is_over or is_time())
+        update_secs = time.perf_counter()
+        saver.update()
+        stall_secs += time.perf_counter() - update_secs
+    during += _steps_until(step, lambda: waiting.is_over)
     saved_secs = waiting.end_secs() - began_secs
     after = _steps_until(step, _after(secs))
     return {

@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks import files, training, workloads
 from benchmarks.contestants import CONTESTANTS, Contestant
-from benchmarks.memory import PeakMemory
+from benchmarks.memory import PeakMemory, release_memory
 from benchmarks.savers import Loads, LoadsInPlace, Manages, Restores
 
 # Of the workload that a contestant must bring back unchanged before it is measured.
@@ -55,7 +55,6 @@ class Worker:
     # ----------------------------------------------------------------------- the state
 
     def hold(self, workload: str, scale: float) -> None:
-        self.release()  # not both in memory
         self._saver.hold(workloads.make(workload, scale))
 
     def change(self, workload: str, scale: float) -> None:
@@ -63,7 +62,10 @@ class Worker:
         self._saver.hold({**held, **workloads.make_changes(workload, scale)})
 
     def release(self) -> None:
+        """Give the memory back: there are many workers, and one machine."""
+        self._saver.close()
         self._saver.hold({"nothing": np.zeros(1, np.float32)})
+        release_memory()
 
     # ----------------------------------------------------------------------- saving and loading
 
@@ -121,9 +123,10 @@ class Worker:
         return times_secs
 
     def train(self, run: str, secs: float) -> dict[str, list[float]]:
-        """A training loop around one save in the background."""
-        self._saver.open(run)
-        return training.train(self._saver, secs)
+        """A training loop around one save in the background, which is not the first."""
+        self.save(run, 1)
+        os.sync()
+        return training.train(self._saver, 2, secs)
 
     # ----------------------------------------------------------------------- the machine's limits
 

@@ -13,13 +13,15 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import contestants
+
 Array = np.ndarray[Any, Any]
 Tensors = dict[str, Array]
 
 GPT = "gpt"
 SMALL = "small"
 ONE = "one"
-FROZEN = "frozen"
+FROZEN = contestants.FROZEN
 #: The state of the comparison of managers.
 LITTLE = "little"
 

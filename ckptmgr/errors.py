@@ -15,9 +15,13 @@ place (`ValueError`, `KeyError`, `FileNotFoundError`, ...).
 from __future__ import annotations
 
 import difflib
+import math
+import numbers
+import operator
 import os
 from collections.abc import Iterable
-from typing import TypeVar
+from contextlib import suppress
+from typing import SupportsIndex, TypeVar, cast
 
 
 class CheckpointError(Exception):
@@ -258,15 +262,26 @@ def _kind_of(error: OSError) -> type[StorageError]:
 def near_misses(name: str, known: Iterable[str], limit: int = 3) -> str:
     """A sentence naming the known names closest to `name`, or an empty string.
 
-    A name that differs only by its scope ("w" for "layer1/w") counts as close.
+    A name that differs only by its scope ("w" for "layer1/w") counts as close, and case does not
+    count. A scope, or directory, that all of them are in says nothing about which is closest.
     """
     names = list(known)
-    last = name.rsplit("/", 1)[-1].casefold()
-    same_leaf = [other for other in names if other.rsplit("/", 1)[-1].casefold() == last]
+    scope = name[: name.rfind("/") + 1]
+    start = len(scope) if all(other.startswith(scope) for other in names) else 0
+    spellings: dict[str, list[str]] = {}
     # difflib is quadratic in the length of the list; the first few thousand are plenty for a hint.
-    close = difflib.get_close_matches(name, names[:5000], n=limit)
+    for other in names[:5000]:
+        spellings.setdefault(other[start:].casefold(), []).append(other)
+    wanted = name[start:].casefold()
+    matches = difflib.get_close_matches(wanted, spellings, n=limit)
+    close = [spelling for match in matches for spelling in spellings[match]]
+    last = wanted.rsplit("/", 1)[-1]
+    same_leaf = [other for other in names if other.rsplit("/", 1)[-1].casefold() == last]
     found = list(dict.fromkeys([*close, *same_leaf]))[:limit]
     return f" Did you mean {' or '.join(map(repr, found))}?" if found else ""
+
+
+# --------------------------------------------------------------------------- arguments of any layer
 
 
 def path_text(path: str | os.PathLike[str]) -> str:
@@ -281,4 +296,47 @@ def path_text(path: str | os.PathLike[str]) -> str:
         raise InvalidArgument(f"a path must be text, found bytes {text!r}")
     if not text:
         raise InvalidArgument("a path must not be empty")
+    if text.startswith("~"):
+        # Taken as it is, it would make a directory called ~.
+        raise InvalidArgument(
+            f"path {text!r} begins with ~, which only a shell expands; use os.path.expanduser "
+            f"(or ./~ for a name that does begin so)"
+        )
     return text
+
+
+def whole_number(name: str, value: object, *, least: int = 1, also: str = "") -> int:
+    """`value`, an int or what counts as one, as an int; otherwise raises InvalidArgument.
+
+    Args:
+        name: What the user calls the argument.
+        also: What else it may be, for the message: " or None".
+    """
+    try:
+        number = operator.index(cast(SupportsIndex, value))
+    except TypeError:
+        number = least - 1
+    if isinstance(value, bool) or number < least:
+        kind = "a positive integer" if least == 1 else f"an integer of at least {least}"
+        raise InvalidArgument(f"{name} must be {kind}{also}, found {value!r:.80}")
+    return number
+
+
+def real_number(name: str, value: object, *, zero: bool = False, also: str = "") -> float:
+    """`value`, a number above zero, as an int or a float; otherwise raises InvalidArgument.
+
+    Infinity is one; an int that is too large for a float is not.
+
+    Args:
+        name: What the user calls the argument.
+        zero: Whether it may be zero.
+        also: What else it may be, for the message: " or None".
+    """
+    number = math.nan
+    if not isinstance(value, bool) and isinstance(value, numbers.Real):
+        with suppress(OverflowError):
+            number = float(value)
+    if not (number >= 0 if zero else number > 0):
+        kind = "a number of at least zero" if zero else "a positive number"
+        raise InvalidArgument(f"{name} must be {kind}{also}, found {value!r:.80}")
+    return value if isinstance(value, int | float) else number

@@ -71,7 +71,10 @@ class CheckpointDeleted(Event):
 
 @dataclass(frozen=True, slots=True)
 class DeletionDeferred(Event):
-    """Retention gave this checkpoint up, but it is held; it is tried again at the next save."""
+    """Retention gave this checkpoint up, but it is held or was pinned since.
+
+    The next save tries again, so it goes when nobody holds it and it is not pinned any more.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,6 @@ Source: tf.train.CheckpointManager._sweep, which this equals step by step for
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -100,7 +99,7 @@ class LatestN(_Combinable):
 
     def __post_init__(self) -> None:
         if self.n is not None:
-            _require_positive_int("LatestN", "n", self.n)
+            _set(self, "n", errors.whole_number("LatestN: n", self.n, also=" or None"))
 
     def wants(self, view: View) -> Mapping[str, Wish]:
         newest = view.tracked if self.n is None else view.tracked[-self.n :]
@@ -114,7 +113,7 @@ class EveryNHours(_Combinable):
     hours: float
 
     def __post_init__(self) -> None:
-        _require_positive("EveryNHours", "hours", self.hours)
+        _set(self, "hours", errors.real_number("EveryNHours: hours", self.hours))
 
     def wants(self, view: View) -> Mapping[str, Wish]:
         wanted = {}
@@ -134,7 +133,7 @@ class EveryNSteps(_Combinable):
     n: int
 
     def __post_init__(self) -> None:
-        _require_positive_int("EveryNSteps", "n", self.n)
+        _set(self, "n", errors.whole_number("EveryNSteps: n", self.n))
 
     def wants(self, view: View) -> Mapping[str, Wish]:
         return {
@@ -161,7 +160,7 @@ class BestN(_Combinable):
     mode: str = "min"
 
     def __post_init__(self) -> None:
-        _require_positive_int("BestN", "n", self.n)
+        _set(self, "n", errors.whole_number("BestN: n", self.n))
         if self.mode not in {"min", "max"}:
             raise errors.InvalidArgument(f"BestN: mode must be 'min' or 'max', found {self.mode!r}")
         if not isinstance(self.metric, str) or not self.metric:
@@ -275,15 +274,16 @@ def from_arguments(
     keep_best: BestN | None,
 ) -> Policy:
     """The policy that the manager's shorthand arguments mean."""
-    if max_to_keep is not None and (isinstance(max_to_keep, bool) or max_to_keep <= 0):
-        raise errors.InvalidArgument(
-            f"max_to_keep must be a positive integer or None, found {max_to_keep!r}"
-        )
+    if max_to_keep is not None:
+        max_to_keep = errors.whole_number("max_to_keep", max_to_keep, also=" or None (keeps all)")
     policies: list[Policy] = [LatestN(max_to_keep)]
     if keep_checkpoint_every_n_hours is not None:
-        policies.append(EveryNHours(keep_checkpoint_every_n_hours))
+        name = "keep_checkpoint_every_n_hours"
+        hours = errors.real_number(name, keep_checkpoint_every_n_hours, also=" or None")
+        policies.append(EveryNHours(hours))
     if keep_every_n_steps is not None:
-        policies.append(EveryNSteps(keep_every_n_steps))
+        n = errors.whole_number("keep_every_n_steps", keep_every_n_steps, also=" or None")
+        policies.append(EveryNSteps(n))
     if isinstance(keep_best, BestN):
         policies.append(keep_best)
     elif keep_best is not None:
@@ -298,17 +298,6 @@ def best_policies(policy: Policy) -> tuple[BestN, ...]:
     return tuple(part for part in _parts(policy) if isinstance(part, BestN))
 
 
-def _require_positive_int(policy: str, field_name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
-        raise errors.InvalidArgument(
-            f"{policy}: {field_name} must be a positive integer, found {value!r}"
-        )
-
-
-def _require_positive(policy: str, field_name: str, value: object) -> None:
-    # The comparison refuses NaN, and an int that is too large to be reckoned with as a float.
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (number and (0 < value <= sys.float_info.max or value == math.inf)):  # type: ignore[operator]
-        raise errors.InvalidArgument(
-            f"{policy}: {field_name} must be a positive number, found {value!r}"
-        )
+def _set(policy: object, field_name: str, value: float) -> None:
+    """Replace a field of a frozen policy that is being made."""
+    object.__setattr__(policy, field_name, value)

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ckptmgr import errors, retention
+from ckptmgr.lifecycle import retention_file
 from ckptmgr.retention import (
     AnyOf,
     BestN,
@@ -156,7 +159,7 @@ def test_a_policy_of_the_users_own() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: LatestN(0), r"LatestN: n must be a positive integer, found 0"),
+        (lambda: LatestN(0), r"LatestN: n must be a positive integer or None, found 0"),
         (lambda: LatestN(True), r"found True"),
         (lambda: EveryNHours(-1), r"EveryNHours: hours must be a positive number, found -1"),
         (lambda: EveryNHours(math.nan), r"found nan"),
@@ -165,29 +168,55 @@ def test_a_policy_of_the_users_own() -> None:
         (lambda: BestN("loss", mode="least"), r"mode must be 'min' or 'max', found 'least'"),
         (lambda: BestN(""), r"metric must be the name of a metric, found ''"),
         (lambda: LatestN(1) | cast(Policy, 5), r"expected a retention policy, found 5"),
-        (
-            lambda: retention.from_arguments(
-                max_to_keep=0,
-                keep_checkpoint_every_n_hours=None,
-                keep_every_n_steps=None,
-                keep_best=None,
-            ),
-            r"max_to_keep must be a positive integer or None, found 0",
-        ),
-        (
-            lambda: retention.from_arguments(
-                max_to_keep=1,
-                keep_checkpoint_every_n_hours=None,
-                keep_every_n_steps=None,
-                keep_best=cast(BestN, "loss"),
-            ),
-            r"keep_best must be a retention.BestN, .* found 'loss'",
-        ),
     ],
 )
 def test_arguments_that_cannot_be_meant(make: object, message: str) -> None:
     with pytest.raises(errors.InvalidArgument, match=message):
         make()  # type: ignore[operator]
+
+
+NONE_GIVEN: dict[str, Any] = {
+    "max_to_keep": None,
+    "keep_checkpoint_every_n_hours": None,
+    "keep_every_n_steps": None,
+    "keep_best": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        *(
+            ("max_to_keep", value, "a positive integer or None (keeps all)")
+            for value in (0, -1, "5", 2.5, True)
+        ),
+        ("keep_every_n_steps", "5", "a positive integer or None"),
+        ("keep_every_n_steps", 2.5, "a positive integer or None"),
+        ("keep_checkpoint_every_n_hours", "5", "a positive number or None"),
+        ("keep_checkpoint_every_n_hours", 0, "a positive number or None"),
+        ("keep_best", "loss", "a retention.BestN, for example BestN('loss')"),
+    ],
+)
+def test_the_managers_arguments_are_named(name: str, value: object, wanted: str) -> None:
+    with pytest.raises(errors.InvalidArgument) as caught:
+        retention.from_arguments(**{**NONE_GIVEN, name: value})
+    assert str(caught.value) == f"{name} must be {wanted}, found {value!r}"
+
+
+def test_numbers_of_numpy_become_pythons() -> None:
+    policy = retention.from_arguments(
+        max_to_keep=cast(int, np.int64(3)),
+        keep_checkpoint_every_n_hours=cast(float, np.float32(0.5)),
+        keep_every_n_steps=cast(int, np.int32(100)),
+        keep_best=BestN("loss", cast(int, np.int8(2))),
+    )
+    parts = retention_file.encode_policy(policy)
+    assert json.loads(json.dumps(parts)) == [
+        {"latest": 3},
+        {"hours": 0.5},
+        {"steps": 100},
+        {"best": "loss", "n": 2, "mode": "min"},
+    ]
 
 
 _policies = st.lists(

@@ -26,6 +26,9 @@ class Saver(Protocol):
     def open(self, run: str) -> None:
         """Get ready to save in this directory, which is there and empty."""
 
+    def close(self) -> None:
+        """Let go of what `open` and saving have taken."""
+
     def begin(self, step: int) -> None:
         """Save; returns when the library returns."""
 
@@ -52,6 +55,12 @@ class Restores(Protocol):
 
 
 @runtime_checkable
+class Updates(Protocol):
+    def update(self) -> None:
+        """Wait until the state may be changed, if `begin` returned before that."""
+
+
+@runtime_checkable
 class Manages(Protocol):
     """Has a manager that keeps the last five and the state file."""
 
@@ -68,6 +77,9 @@ class InOneStep:
 
     def open(self, run: str) -> None:
         self._run = run
+
+    def close(self) -> None:
+        """It keeps nothing."""
 
     def finish(self) -> None:
         """Nothing goes on in the background."""

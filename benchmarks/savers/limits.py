@@ -32,6 +32,9 @@ class Limits:
             array.fill(1)  # zeros has not touched the memory
         self._size_bytes = sum(array.nbytes for array in self._sources)
 
+    def close(self) -> None:
+        """It keeps nothing."""
+
     def measure(self, run: str) -> dict[str, float]:
         """All of them, in seconds; without those with O_DIRECT where the file system has none."""
         path = os.path.join(run, "limit")

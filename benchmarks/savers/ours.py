@@ -9,10 +9,12 @@ import ckptmgr
 from benchmarks.workloads import Array
 
 
-class _OurManager:
-    def __init__(self, durability: str, *, asynchronous: bool) -> None:
-        self.is_durable = durability == "fsync"
-        self._options: dict[str, Any] = {"durability": durability, "asynchronous": asynchronous}
+class OurManager:
+    """The manager, with some of its options."""
+
+    def __init__(self, **options: Any) -> None:
+        self.is_durable = options.get("durability") != "none"
+        self._options = options
         self._state: dict[str, Any] = {}
         self._manager: ckptmgr.CheckpointManager | None = None
 
@@ -20,9 +22,13 @@ class _OurManager:
         return self._state
 
     def open(self, run: str) -> None:
+        self.close()
+        self._manager = ckptmgr.CheckpointManager(None, run, max_to_keep=5, **self._options)
+
+    def close(self) -> None:
         if self._manager is not None:
             self._manager.close()
-        self._manager = ckptmgr.CheckpointManager(None, run, max_to_keep=5, **self._options)
+            self._manager = None  # with the memory that it copies into
 
     def begin(self, step: int) -> None:
         self._in_use.save(step, self._state)
@@ -41,10 +47,7 @@ class _OurManager:
         return self._manager
 
 
-class OurSaver(_OurManager):
-    def __init__(self, durability: str = "fsync", *, asynchronous: bool = False) -> None:
-        super().__init__(durability, asynchronous=asynchronous)
-
+class OurSaver(OurManager):
     def hold(self, tensors: Mapping[str, Array]) -> None:
         self._state = dict(tensors)
 
@@ -66,11 +69,11 @@ class OurSaver(_OurManager):
         return f"{self._in_use.directory}/model.ckpt-{step}"
 
 
-class OurJaxSaver(_OurManager):
+class OurJaxSaver(OurManager):
     """Immutable arrays, which need no copy to be saved in the background."""
 
     def __init__(self) -> None:
-        super().__init__("fsync", asynchronous=True)
+        super().__init__(asynchronous=True)
 
     def hold(self, tensors: Mapping[str, Array]) -> None:
         import jax

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from benchmarks.fleet import Failed, Fleet, Member
@@ -43,6 +44,13 @@ class Bench:
             start = number % max(1, len(members))
             turn = members[start:] + members[:start]
             self.attempt((member for member in turn if self.fleet.has(member.name)), work)
+
+    @contextmanager
+    def holding(self, member: Member, workload: str, scale: float) -> Iterator[None]:
+        """Have a contestant hold a workload: one at a time, for each takes as much memory."""
+        member.call("hold", workload=workload, scale=scale)
+        yield
+        member.call("release")
 
     @property
     def fewer_rounds(self) -> int:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from benchmarks import workloads
+from benchmarks import contestants, workloads
 from benchmarks.contestants import LIMITS
 from benchmarks.fleet import Member
 from benchmarks.sections import Bench
 
-SECTION = "training"
+SECTION = contestants.TRAINING
 
 #: Of the loop before and behind a save, at scale 1.
 _LOOP_SECS = 1.0
@@ -15,16 +15,16 @@ _LEAST_LOOP_SECS = 0.2
 
 
 def measure(bench: Bench) -> None:
-    members = bench.fleet.limits() + bench.fleet.members(trains=True)
-    bench.attempt(members, lambda m: m.call("hold", workload=workloads.GPT, scale=bench.scale))
+    members = bench.fleet.limits() + _those_who_take_part(bench)
     bench.attempt_rounds(SECTION, bench.fewer_rounds, members, lambda m: _measure_one(bench, m))
-    bench.attempt(
-        (member for member in members if bench.fleet.has(member.name)), lambda m: m.call("release")
-    )
+
+
+def _those_who_take_part(bench: Bench) -> list[Member]:
+    return [m for m in bench.fleet.members(SECTION) if m.contestant.is_async]
 
 
 def _measure_one(bench: Bench, member: Member) -> None:
-    with bench.scratch.fresh() as run:
+    with bench.holding(member, workloads.GPT, bench.scale), bench.scratch.fresh() as run:
         if member.name == LIMITS:
             limits = member.call("measure_limits", run=run)
             bench.results.add(SECTION, LIMITS, memcpy=limits["memcpy"])

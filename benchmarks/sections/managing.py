@@ -17,16 +17,15 @@ _WARM_UP = 10
 def measure(bench: Bench) -> None:
     members = [
         member
-        for member in bench.fleet.members()
+        for member in bench.fleet.members(SECTION)
         if "manage" in member.abilities and not member.contestant.is_async
     ]
     everybody = bench.fleet.limits() + members
-    bench.attempt(everybody, lambda m: m.call("hold", workload=workloads.LITTLE, scale=1))
     bench.attempt_rounds(SECTION, bench.rounds, everybody, lambda m: _measure_one(bench, m))
 
 
 def _measure_one(bench: Bench, member: Member) -> None:
-    with bench.scratch.fresh() as run:
+    with bench.holding(member, workloads.LITTLE, 1), bench.scratch.fresh() as run:
         verb = "commit_little" if member.name == LIMITS else "manage"
         times_secs = member.call(verb, run=run, count=_WARM_UP + _SAVES)
         bench.results.add(SECTION, member.name, save=times_secs[_WARM_UP:])

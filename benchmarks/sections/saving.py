@@ -25,7 +25,6 @@ _LEAST_ROUNDS = 2
 
 def measure(bench: Bench, workload: str) -> None:
     members = bench.fleet.limits() + _those_who_take_part(bench, workload)
-    bench.attempt(members, lambda m: m.call("hold", workload=workload, scale=bench.scale))
     spent_secs: defaultdict[str, float] = defaultdict(float)
     turns: Counter[str] = Counter()
 
@@ -40,13 +39,10 @@ def measure(bench: Bench, workload: str) -> None:
     is_main = workload in (workloads.GPT, workloads.SMALL)
     rounds = bench.rounds if is_main else bench.fewer_rounds
     bench.attempt_rounds(workload, rounds, members, measure_one)
-    bench.attempt(
-        (member for member in members if bench.fleet.has(member.name)), lambda m: m.call("release")
-    )
 
 
 def _those_who_take_part(bench: Bench, workload: str) -> list[Member]:
-    members = bench.fleet.members()
+    members = bench.fleet.members(workload)
     if workload in (workloads.ONE, workloads.FROZEN):
         # Saving in the background is compared with the workloads that are like training.
         return [member for member in members if not member.contestant.is_async]
@@ -54,19 +50,22 @@ def _those_who_take_part(bench: Bench, workload: str) -> list[Member]:
 
 
 def _measure_one(bench: Bench, workload: str, member: Member) -> None:
-    with bench.scratch.fresh() as run:
+    with bench.holding(member, workload, bench.scale), bench.scratch.fresh() as run:
         if member.name == LIMITS:
             bench.results.add(workload, LIMITS, **member.call("measure_limits", run=run))
-        elif workload == workloads.FROZEN:
+            return
+        step = 1
+        if workload == workloads.FROZEN or member.contestant.is_async:
+            # What was saved before counts, or the memory that is kept from one save to the next.
             member.call("save", run=run, step=1)
             os.sync()
+            step = 2
+        if workload == workloads.FROZEN:
             member.call("change", workload=workload, scale=bench.scale)
-            saved = member.call("save", run=run, step=2)
-            bench.results.add(workload, member.name, **saved)
-        else:
-            bench.results.add(workload, member.name, **member.call("save", run=run, step=1))
-            if not member.contestant.only_saves:
-                _measure_loads(bench, workload, member, run)
+        saved = member.call("save", run=run, step=step)
+        bench.results.add(workload, member.name, **saved)
+        if workload != workloads.FROZEN and not member.contestant.only_saves:
+            _measure_loads(bench, workload, member, run)
 
 
 def _measure_loads(bench: Bench, workload: str, member: Member, run: str) -> None:

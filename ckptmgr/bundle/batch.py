@@ -7,7 +7,6 @@ shape and its file. Then each shard is read in the order of its bytes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -181,16 +180,15 @@ def by_shard(items: Iterable[Item]) -> list[tuple[list[Sequence[Item]], list[Ite
             small, others = shards.get(shard_id) or shards.setdefault(shard_id, ([], []))
             (small if size_bytes <= SMALL_BYTES else others).append(item)
     found = []
-    for _, (small, others) in sorted(shards.items(), key=itemgetter(0)):
-        blocks = []
+    for shard_id in sorted(shards):
+        small, others = shards[shard_id]
         small.sort(key=_offset)
-        for members in neighbours(small):
+        groups = list(neighbours(small))
+        for members in groups:
             if len(members) < _FEWEST_NEIGHBOURS:
-                others += members
-            else:
-                blocks.append(members)
+                others.extend(members)
         others.sort(key=_offset)
-        found.append((blocks, others))
+        found.append(([group for group in groups if len(group) >= _FEWEST_NEIGHBOURS], others))
     return found
 
 

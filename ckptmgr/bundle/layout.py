@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -110,6 +110,7 @@ def plan_bundle(
         )
     keys: set[bytes] = set()
     partitioned: dict[str, list[NamedTensor]] = {}
+    known_dtypes: dict[np.dtype[Any], DataType] = {}
     layouts = []
     for tensors in shards:
         placements = []
@@ -125,9 +126,19 @@ def plan_bundle(
             if key in keys:
                 raise _duplicate(tensor.name)
             keys.add(key)
-            placement = _place(tensor, key, -(-end // alignment_bytes) * alignment_bytes)
-            placements.append(placement)
-            end = placement.offset + placement.size_bytes
+            array, offset = tensor.array, -(-end // alignment_bytes) * alignment_bytes
+            dtype = known_dtypes.get(array.dtype)
+            if dtype is None:
+                dtype = known_dtypes[array.dtype] = dtype_of(tensor)
+            source: Array | bytes = array
+            size_bytes, crc32c = array.nbytes, None
+            if dtype is DataType.DT_STRING:
+                source, crc32c = string_tensor.encode_strings(encode_text(tensor))
+                size_bytes = len(source)
+            placements.append(
+                Placement(key, dtype, array.shape, offset, size_bytes, source, crc32c)
+            )
+            end = offset + size_bytes
         layouts.append(ShardLayout(tuple(placements), end))
     entries = []
     for name, parts in sorted(partitioned.items()):
@@ -302,11 +313,3 @@ def _packed(shard: ShardLayout, left: list[int], alignment_bytes: int) -> ShardL
         placements.append(placed._replace(offset=offset, source=source))
         end = offset + placed.size_bytes
     return ShardLayout(tuple(placements), end)
-
-
-def _place(tensor: NamedTensor, key: bytes, offset: int) -> Placement:
-    dtype, array = dtype_of(tensor), tensor.array
-    if dtype is not DataType.DT_STRING:
-        return Placement(key, dtype, array.shape, offset, array.nbytes, array, None)
-    encoded, crc32c = string_tensor.encode_strings(encode_text(tensor))
-    return Placement(key, dtype, array.shape, offset, len(encoded), encoded, crc32c)

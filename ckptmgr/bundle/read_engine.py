@@ -29,6 +29,9 @@ from ckptmgr.storage.protocol import ReadableFile
 #: A power of two: the checksum of what such a chunk is appended to takes one step to combine.
 CHUNK_BYTES = 2 << 20
 
+# For bytes that are read only for their checksum: small enough for the nearest large cache.
+_SCRATCH_BYTES = 512 << 10
+
 #: Tensors up to this size are read with their neighbours.
 SMALL_BYTES = 16 << 10
 
@@ -76,22 +79,22 @@ def fill(runs: Sequence[Run]) -> None:
         TruncatedFile, StorageError: Some targets have been written to.
     """
     tasks, checksums = _cut(runs)
+    all_wanted = all(run.target is not None for run in runs)
 
     def make_worker() -> Callable[[int], None]:
-        scratch = memoryview(bytearray())
+        scratch = memoryview(bytearray(0 if all_wanted else _SCRATCH_BYTES))
 
         def work(task: int) -> None:
-            nonlocal scratch
             for piece in tasks[task]:
                 run = runs[piece.run]
+                offset = run.offset + piece.start
                 if run.target is None:
-                    if len(scratch) < piece.size_bytes:
-                        scratch = memoryview(bytearray(CHUNK_BYTES))
-                    view = scratch[: piece.size_bytes]
+                    crc = _checksum(run, offset, piece.size_bytes, scratch)
                 else:
                     view = run.target[piece.start : piece.start + piece.size_bytes]
-                read_exactly(run.file, view, run.offset + piece.start, run.tensor)
-                checksums[piece.run][piece.number] = crc32c(view)
+                    read_exactly(run.file, view, offset, run.tensor)
+                    crc = crc32c(view)
+                checksums[piece.run][piece.number] = crc
 
         return work
 
@@ -187,6 +190,16 @@ def _cut(runs: Sequence[Run]) -> tuple[list[list[_Piece]], list[list[int]]]:
             room -= end - start
             start, end = end, end + CHUNK_BYTES
     return tasks, checksums
+
+
+def _checksum(run: Run, offset: int, size_bytes: int, scratch: memoryview) -> int:
+    """The checksum of a part of a run, of which nothing is kept."""
+    crc = 0
+    for start in range(0, size_bytes, len(scratch)):
+        view = scratch[: size_bytes - start]
+        read_exactly(run.file, view, offset + start, run.tensor)
+        crc = crc32c(view, crc)
+    return crc
 
 
 def _aligned_like_file(offset: int, size_bytes: int) -> Array:

@@ -22,11 +22,11 @@ from functools import partial
 
 from ckptmgr import errors, naming
 from ckptmgr.bundle import deduplicate, layout, write_engine
-from ckptmgr.bundle.layout import BundleLayout, NamedTensor, ShardLayout
+from ckptmgr.bundle.layout import BundleLayout, NamedTensor, Placement, ShardLayout
 from ckptmgr.formats import table_writer
+from ckptmgr.formats.bundle_entries import EntryGroup, encode_alike
 from ckptmgr.formats.bundle_entry import (
     HEADER_KEY,
-    BundleEntry,
     BundleHeader,
     encode_entry,
     encode_header,
@@ -284,17 +284,23 @@ def _write_shard(
     checksums = write_engine.write_shard(
         file, shard, durable=options.durable, observer=options.observer
     )
-    return [
-        (
-            placed.key,
-            encode_entry(
-                BundleEntry(
-                    placed.dtype, placed.shape, shard_id, placed.offset, placed.size_bytes, crc
-                )
-            ),
-        )
-        for placed, crc in zip(shard.placements, checksums, strict=True)
-    ]
+    return _encode_entries(shard.placements, checksums, shard_id)
+
+
+def _encode_entries(
+    placements: Sequence[Placement], checksums: Sequence[int], shard_id: int
+) -> list[tuple[bytes, bytes]]:
+    groups: dict[EntryGroup, list[int]] = {}
+    for index, placed in enumerate(placements):
+        group = EntryGroup(placed.dtype, placed.shape, shard_id, placed.size_bytes)
+        groups.setdefault(group, []).append(index)
+    entries = [(placed.key, b"") for placed in placements]
+    for group, indices in groups.items():
+        offsets = [placements[index].offset for index in indices]
+        encoded = encode_alike(group, offsets, [checksums[index] for index in indices])
+        for index, entry in zip(indices, encoded, strict=True):
+            entries[index] = (placements[index].key, entry)
+    return entries
 
 
 def _standing_shards(storage: Storage, prefix: str) -> dict[str, int]:

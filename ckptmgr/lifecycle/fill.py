@@ -5,9 +5,10 @@ dtypes. Only when nothing is wrong are values read and applied; until then the t
 touched. Then every value is decoded, then the objects that load their own state do so (theirs is
 code that may refuse), and only then is the rest filled.
 
-Arrays are filled in place, so that whoever else refers to them sees the restored values; a leaf
-that cannot change (a number, a read-only or a foreign array, an array whose strings are too short)
-is replaced in the dict, list or object around it, and a tuple around it is rebuilt.
+Arrays and PyTorch's tensors are filled in place, so that whoever else refers to them sees the
+restored values; a leaf that cannot change (a number, a read-only array or JAX's, an array whose
+strings are too short) is replaced in the dict, list or object around it, and a tuple around it is
+rebuilt.
 
 An object with `load_state_dict()` takes back the whole structure that its `state_dict()` had when
 it was saved: an optimizer that has not stepped yet does not know its own leaves.
@@ -23,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ckptmgr import errors
-from ckptmgr.lifecycle import leaves, tree
+from ckptmgr.lifecycle import foreign, leaves, tree
 
 Path = tuple[str, ...]
 
@@ -58,6 +59,8 @@ class RestorePlan:
     sources: dict[str, str] = field(default_factory=dict)
     #: The structure to hand to each object that loads its own state.
     own_skeletons: dict[Path, tree.Skeleton] = field(default_factory=dict)
+    #: Leaf to its kind, of the objects that load their own state, as they are now.
+    own_kinds: dict[str, str] = field(default_factory=dict)
 
     def apply(self, values: Mapping[str, np.ndarray]) -> Any:
         """Fill the target; returns it, or its replacement if it is immutable.
@@ -65,7 +68,7 @@ class RestorePlan:
         Args:
             values: Tensor of the checkpoint to its value, for each of `sources`.
         """
-        by_target = {name: values[source] for name, source in self.sources.items()}
+        by_target = _by_target(self.sources, values)
         targets = list(_target_leaves(self.target, ()))
         decoded = {path: self._decode(path, leaf, by_target) for path, leaf in targets}
         for path, leaf in targets:
@@ -79,11 +82,23 @@ class RestorePlan:
             skeleton = self.own_skeletons[path]
             if any(name not in values for name in tree.leaf_names(skeleton, path)):
                 return _LEFT_OUT  # a part of it is left out, and it loads whole or not at all
-            return tree.unflatten(skeleton, values, path)
+            return tree.unflatten(skeleton, values, path, self.own_kinds)
         if _children(leaf) is not None:
             return _LEFT_OUT  # its children stand for it
         value = values.get(tree.name_of(path))
         return _LEFT_OUT if value is None else _decode_like(leaf, value, tree.name_of(path))
+
+
+def _by_target(
+    sources: Mapping[str, str], values: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    used: set[str] = set()
+    found = {}
+    for name, source in sources.items():
+        # An object may keep what it is given, and does not expect to share it.
+        found[name] = values[source].copy() if source in used else values[source]
+        used.add(source)
+    return found
 
 
 def as_rename(names: Mapping[str, str | None] | Rename | None) -> Rename:
@@ -130,6 +145,8 @@ def _plan_own_state(
     # What is empty, or None, takes whatever was recorded: a list of losses begins empty.
     own = _flatten_at(path, leaf) if _loads_itself(leaf) else None
     skeleton = None if stored.skeleton is None else tree.subtree(stored.skeleton, path)
+    if own is None and tree.fields_of(leaf) is not None:
+        return  # a class without fields
     if skeleton is None:
         if own is None:
             return  # None in the target and nothing recorded for it: it stays None
@@ -137,12 +154,22 @@ def _plan_own_state(
     if leaf is not None and own is None:
         _check_kind(path, leaf, skeleton, stored)
     found.own_skeletons[path] = skeleton
-    for name in tree.leaf_names(skeleton, path):
+    own_kinds = {} if own is None else tree.leaf_kinds(own.skeleton, path)
+    found.own_kinds |= own_kinds
+    for name, kind in tree.leaf_kinds(skeleton, path).items():
         source = _source(name, stored, rename)
         if source is not None:
-            if own is not None and name in own.arrays:
+            if own is not None and _is_comparable(kind, own_kinds.get(name)):
+                _check_kinds(source, own_kinds[name], kind, stored)
                 _check_leaf(source, own.arrays[name], stored, path)
             found.sources[name] = source
+
+
+def _is_comparable(recorded: str, own: str | None) -> bool:
+    """Whether a leaf has to be what it was; the numbers and texts of an object are its affair."""
+    return own is not None and (
+        recorded == own or (leaves.is_array(recorded) and leaves.is_array(own))
+    )
 
 
 def _flatten_at(path: Path, leaf: Any) -> tree.FlatState:
@@ -150,7 +177,7 @@ def _flatten_at(path: Path, leaf: Any) -> tree.FlatState:
     nested = leaf
     for key in reversed(path):
         nested = {key: nested}
-    flat = tree.flatten(nested)
+    flat = tree.flatten(nested, leaves.outline_leaf)
     return tree.FlatState(flat.arrays, tree.subtree(flat.skeleton, path))
 
 
@@ -167,22 +194,33 @@ def _source(name: str, stored: Stored, rename: Rename) -> str | None:
 
 def _check_leaf(source: str, leaf: Any, stored: Stored, recorded_at: Path) -> None:
     tensor = stored.tensors[source]
-    wanted_shape = tuple(getattr(leaf, "shape", ()))
-    if tensor.shape != wanted_shape:
+    kind, outline = leaves.outline_leaf(leaf, source)
+    assert outline is not None
+    if tensor.shape != outline.shape:
         raise errors.ShapeMismatch(
-            f"tensor {source!r}: wanted shape {wanted_shape}, found {tensor.shape} "
+            f"tensor {source!r}: wanted shape {outline.shape}, found {tensor.shape} "
             f"in checkpoint {stored.prefix}"
         )
-    wanted, accepted = _wanted_dtype(source, leaf, tensor.dtype)
+    recorded = None if stored.skeleton is None else tree.subtree(stored.skeleton, recorded_at)
+    wanted, accepted = _wanted_dtype(leaf, outline.dtype, tensor.dtype)
     is_int = isinstance(leaf, int) and not isinstance(leaf, bool)
-    if not accepted and not (is_int and _is_big_int(stored, recorded_at)):
+    if not accepted and not (is_int and recorded == leaves.BIG_INT):
         raise errors.DtypeMismatch(
             f"tensor {source!r}: wanted {wanted}, found dtype {_dtype_name(tensor.dtype)} "
             f"in checkpoint {stored.prefix}"
         )
+    if isinstance(recorded, str):
+        _check_kinds(source, kind, recorded, stored)
 
 
-def _wanted_dtype(source: str, leaf: Any, found: np.dtype[Any]) -> tuple[str, bool]:
+def _check_kinds(source: str, wanted: str, found: str, stored: Stored) -> None:
+    if foreign.contradict(wanted, found):
+        raise errors.DtypeMismatch(
+            f"tensor {source!r}: wanted a {wanted}, found a {found} in checkpoint {stored.prefix}"
+        )
+
+
+def _wanted_dtype(leaf: Any, own: np.dtype[Any], found: np.dtype[Any]) -> tuple[str, bool]:
     """What a leaf can take, in words, and whether `found` is that.
 
     A Python number takes every dtype that loses nothing of its meaning; an array only its own.
@@ -192,9 +230,7 @@ def _wanted_dtype(source: str, leaf: Any, found: np.dtype[Any]) -> tuple[str, bo
         # V: bfloat16 and the like, which may have fractions.
         refused = {"bool": "iufcOV", "int": "bfcOV", "float": "bcO", "complex": "bO"}[kind]
         return f"a number for a Python {kind}", found.kind not in refused
-    _, array = leaves.encode_leaf(leaf, source)
-    assert array is not None
-    wanted = array.dtype.newbyteorder("=")
+    wanted = own.newbyteorder("=")
     return f"dtype {_dtype_name(wanted)}", wanted == found
 
 
@@ -218,11 +254,6 @@ def _check_kind(path: Path, node: Any, skeleton: tree.Skeleton, stored: Stored) 
             f"{tree.name_of(path)!r}: wanted a {wanted}, found a {found} "
             f"in checkpoint {stored.prefix}"
         )
-
-
-def _is_big_int(stored: Stored, path: Path) -> bool:
-    """Whether an int was saved there that is stored as text."""
-    return stored.skeleton is not None and tree.subtree(stored.skeleton, path) == leaves.BIG_INT
 
 
 def _dtype_name(dtype: np.dtype[Any]) -> str:
@@ -282,7 +313,10 @@ def _fill_leaf(leaf: Any, value: Any) -> Any:
     if isinstance(leaf, list):
         leaf[:] = value
         return leaf
-    return value
+    adapter = foreign.adapter_of(leaf)
+    if adapter is None or adapter.is_immutable(leaf):
+        return value
+    return adapter.fill(leaf, value)
 
 
 def _fill_array(target: np.ndarray[Any, Any], value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -297,7 +331,9 @@ def _fill_array(target: np.ndarray[Any, Any], value: np.ndarray[Any, Any]) -> np
 
 
 def _decode_like(leaf: Any, value: np.ndarray[Any, Any], name: str) -> Any:
-    """A tensor as a value of the leaf's kind."""
+    """A tensor as a value of the leaf's kind; as an array, where one can be filled with it."""
+    if (adapter := foreign.adapter_of(leaf)) is not None:
+        return adapter.fill(leaf, value) if adapter.is_immutable(leaf) else value
     kind, _ = leaves.encode_leaf(leaf, name)
     if isinstance(leaf, np.ndarray):
         return leaves.decode_leaf(kind, value) if kind == leaves.TEXT_ARRAY else value

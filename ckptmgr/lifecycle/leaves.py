@@ -16,6 +16,7 @@ tell on the way back (a Python int from an int64 scalar) is its *kind*, kept wit
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -64,15 +65,7 @@ def encode_leaf(value: Any, name: str) -> tuple[str, np.ndarray[Any, Any] | None
         return "str", np.asarray(_utf8(value, name), object)
     if isinstance(value, bytes):
         return "bytes", np.asarray(value, object)
-    if (adapter := foreign.adapter_of(value)) is not None:
-        kind = str(adapter.kind_of(value))
-        return kind, _encode_array(_as_array(value, name, adapter.to_array), name)[1]
-    if hasattr(value, "__array__"):
-        return _encode_array(_as_array(value, name), name)
-    raise errors.UnsupportedLeaf(
-        f"leaf {name!r} cannot be saved: wanted an array, a number, a string, None or an object "
-        f"with state_dict() and load_state_dict(), found {_type_name(value)}"
-    )
+    return _encode_other(value, name)
 
 
 def outline_leaf(value: Any, name: str) -> tuple[str, np.ndarray[Any, Any] | None]:
@@ -80,7 +73,7 @@ def outline_leaf(value: Any, name: str) -> tuple[str, np.ndarray[Any, Any] | Non
     adapter = None if isinstance(value, np.ndarray) else foreign.adapter_of(value)
     if adapter is None:
         return encode_leaf(value, name)
-    shape, dtype = _foreign(adapter.outline, value, name)
+    shape, dtype = _converted(adapter.outline, value, name)
     return str(adapter.kind_of(value)), np.broadcast_to(np.empty((), dtype), shape)
 
 
@@ -150,6 +143,18 @@ _DECODERS: dict[str, tuple[Any, Any]] = {
 }
 
 
+def _encode_other(value: Any, name: str) -> tuple[str, np.ndarray[Any, Any]]:
+    if (adapter := foreign.adapter_of(value)) is not None:
+        kind = str(adapter.kind_of(value))
+        return kind, _encode_array(_converted(adapter.to_array, value, name), name)[1]
+    if hasattr(value, "__array__"):
+        return _encode_array(_converted(np.asarray, value, name), name)
+    raise errors.UnsupportedLeaf(
+        f"leaf {name!r} cannot be saved: wanted an array, a number, a string, None or an object "
+        f"with state_dict() and load_state_dict(), found {_type_name(value)}"
+    )
+
+
 def _encode_array(array: np.ndarray[Any, Any], name: str) -> tuple[str, np.ndarray[Any, Any]]:
     if isinstance(array, np.ma.MaskedArray):
         raise errors.UnsupportedLeaf(
@@ -208,9 +213,7 @@ def _utf8(text: str, name: str) -> bytes:
         ) from None
 
 
-def _as_array(
-    value: Any, name: str, convert: Callable[[Any], np.ndarray[Any, Any]] = np.asarray
-) -> np.ndarray[Any, Any]:
+def _converted(convert: Callable[[Any], Any], value: Any, name: str) -> Any:
     try:
         return convert(value)
     except Exception as error:  # whatever a foreign __array__ raises, the leaf must be named

@@ -39,6 +39,8 @@ class Known:
     last_preserved_secs: float
     #: Of the state file; None when there was none.
     identity: tuple[int, ...] | None
+    #: How many checkpoints the state lists, whether or not they are there.
+    num_listed: int = 0
 
 
 class Ledger:
@@ -74,6 +76,7 @@ class Ledger:
         A state that cannot be used is reported and rebuilt from the files, in memory; the next save
         writes it.
         """
+        self._directory.require_same_place()
         info = self._storage.stat(naming.state_file(self._directory.path))
         identity = info.identity if info else None
         if identity is not None and identity == self._known.identity:
@@ -84,7 +87,10 @@ class Ledger:
             self._known = self._rebuilt(str(error), identity)
             return self._known
         if stored is None:
-            if self._known.latest is None:
+            latest = self._known.latest
+            # Somebody removed the state, or it with all that it listed.
+            if latest is None or not state.checkpoint_exists(latest, storage=self._storage):
+                self._preserved = None
                 self._known = self._rebuilt("there is no checkpoint state", identity)
             return self._known
         self._preserved = None
@@ -95,15 +101,25 @@ class Ledger:
             self._existing(stored),
             self._clock_of(stored),
             identity,
+            len({stored.model_checkpoint_path, *stored.all_model_checkpoint_paths}),
         )
         return self._known
 
     def newest_first(self) -> Iterator[str]:
         """Prefixes to restore from: what the state calls the latest, then the others by time."""
-        latest = self.refresh().latest
+        known = self.refresh()
+        latest = known.latest
         if latest is not None:
             yield latest
-        for record in reversed(self.records()):
+        records = self.records()
+        if latest is None and not records and known.num_listed:
+            _log.warning(
+                "%s lists %d checkpoint%s, none of them is there",
+                naming.state_file(self._directory.path),
+                known.num_listed,
+                "s" if known.num_listed > 1 else "",
+            )
+        for record in reversed(records):
             if latest is None:
                 _log.warning(
                     "%s names no checkpoint that is there; falling back to %s",
@@ -133,7 +149,7 @@ class Ledger:
         policies = retention.best_policies(self._policy)
         if not policies:
             raise errors.InvalidArgument(
-                "which checkpoint is best is not said: give the manager keep_best=BestN(metric)"
+                "'best' needs a metric: give the manager keep_best=BestN(\"loss\")"
             )
         return next(filter(self._is_there, policies[0].ranked(self.records())), None)
 

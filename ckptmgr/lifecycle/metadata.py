@@ -112,18 +112,27 @@ def as_metrics(metrics: Mapping[str, Any] | None) -> dict[str, float]:
 def _metric_name(name: object) -> str:
     if not isinstance(name, str):
         raise errors.InvalidMetric(f"the name of a metric must be a str, found {name!r}")
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        raise errors.InvalidMetric(
+            f"the name of a metric must be text that UTF-8 can hold, found {name!r}"
+        ) from None
     return name
 
 
 def _metric_value(name: str, value: Any) -> float:
+    may_have_item = hasattr(value, "item")
     try:
         array = np.asarray(value)
         if array.ndim == 0 and array.dtype.kind in "iufV" and not isinstance(value, str | bytes):
             return float(array)
+        may_have_item = may_have_item and array.size == 1 and array.dtype.kind in "iuf"
     except (TypeError, ValueError, RuntimeError):  # what a foreign __array__ may raise
-        pass
+        pass  # PyTorch's does for a tensor that requires grad
+    hint = ": use .item()" if may_have_item else ""
     raise errors.InvalidMetric(
-        f"metric {name!r} must be a number, found {value!r:.80} ({type(value).__name__})"
+        f"metric {name!r} must be a number, found {value!r:.80} ({type(value).__name__}){hint}"
     )
 
 
@@ -142,7 +151,7 @@ def as_user_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
     for name, value in metadata.items():
         try:
             same = json.loads(json.dumps({name: value}, allow_nan=False)) == {name: value}
-            json.dumps(value, ensure_ascii=False).encode("utf-8")
+            json.dumps({name: value}, ensure_ascii=False).encode("utf-8")
         except (TypeError, ValueError, RecursionError):
             same = False
         if not same:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ckptmgr import errors
+from ckptmgr import errors, naming
 from ckptmgr.bundle.checkpoint_reader import CheckpointReader
 from ckptmgr.lifecycle.state import latest_checkpoint
 from ckptmgr.storage import PosixStorage, Storage
@@ -46,7 +46,14 @@ def list_variables(
 
 def _prefix_of(storage: Storage, path: str) -> str:
     info = storage.stat(path)
-    if info is None or not info.is_dir:
+    if info is None:
+        return path
+    if not info.is_dir:
+        if _is_state_file(storage, path):
+            raise errors.CheckpointNotFound(
+                f"{path} is the checkpoint state of its directory; give "
+                f"{naming.directory_of(path)!r}"
+            )
         return path
     prefix = latest_checkpoint(path, storage=storage)
     if prefix is None:
@@ -54,3 +61,8 @@ def _prefix_of(storage: Storage, path: str) -> str:
             f"Couldn't find 'checkpoint' file or checkpoints in given directory {path}"
         )
     return prefix
+
+
+def _is_state_file(storage: Storage, path: str) -> bool:
+    is_called_so = naming.base_of(path) == naming.STATE_FILENAME
+    return is_called_so and storage.stat(naming.index_file(path)) is None

@@ -21,6 +21,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from ckptmgr import errors, naming
+from ckptmgr.bundle.checkpoint_reader import CheckpointReader
 from ckptmgr.storage import PosixStorage, Storage
 from ckptmgr.storage.protocol import FileLock
 
@@ -36,6 +37,7 @@ class RunDirectory:
         self.replaced: set[str] = set()
         self._registered: FileLock | None = None
         self._process_id = os.getpid()
+        self._working_directory = working_directory_of(storage, path)
 
     def __enter__(self) -> RunDirectory:
         return self
@@ -59,30 +61,55 @@ class RunDirectory:
         """Raise NotADirectory if something else has the directory's name."""
         info = self.storage.stat(self.path)
         if info is not None and not info.is_dir:
+            meant = "a directory of checkpoints"
+            if _is_of_checkpoints(naming.base_of(self.path)):
+                meant = f"its directory {naming.directory_of(self.path)}"
             raise errors.NotADirectory(
-                errno.ENOTDIR,
-                f"{self.path} is a file; a directory of checkpoints is wanted",
-                self.path,
+                errno.ENOTDIR, f"{self.path} is a file; {meant} is wanted", self.path
             )
         if info is None and self.storage.stat(naming.index_file(self.path)) is not None:
             raise errors.NotADirectory(
                 errno.ENOTDIR,
                 f"{self.path} is the prefix of a checkpoint; its directory "
-                f"{os.path.dirname(self.path) or '.'} is wanted",
+                f"{naming.directory_of(self.path)} is wanted",
                 self.path,
             )
 
+    def require_same_place(self) -> None:
+        """Raise InvalidArgument if a relative path has come to mean another directory."""
+        now = working_directory_of(self.storage, self.path)
+        if now != self._working_directory:
+            raise errors.InvalidArgument(
+                f"the working directory was {self._working_directory} and is {now} now, where "
+                f"{self.path!r} is another directory; change back, or give an absolute path"
+            )
+
     def create(self) -> None:
-        """Make the directory and its parents, durably.
+        """Make the directory and its parents, durably; again if it was removed meanwhile.
 
         Raises:
+            InvalidArgument: The path is relative, and the working directory another one now.
             NotADirectory: A file stands in the way.
         """
+        self.require_same_place()
+        if self._was_removed():
+            self._forget_registration()
         self._prepare(self.path)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the directory's lock; waits for other processes."""
+        """Hold the directory's lock; waits for other processes.
+
+        Raises:
+            FileMissing: We registered as a writer, and it was removed since. `create` begins anew.
+        """
+        self.require_same_place()
+        if self._was_removed():
+            internal = naming.internal_directory(self.path)
+            gone = self.path if self.storage.stat(self.path) is None else internal
+            raise errors.FileMissing(
+                errno.ENOENT, f"directory {gone} was removed while training saved into it", gone
+            )
         self._prepare(naming.internal_directory(self.path))
         with self.storage.lock(naming.lock_file(self.path)):
             yield
@@ -105,15 +132,24 @@ class RunDirectory:
         """
         if self.is_registered:
             return
-        if self._registered is not None:
-            self._registered.release()
-            self.token = naming.new_token()  # after a fork, the parent's token is the parent's
-            self._process_id = os.getpid()
+        self._forget_registration()
         self._prepare(naming.writers_directory(self.path))
         lock = self.storage.lock(naming.writer_file(self.path, self.token))
         lock.acquire()
         self._registered = lock
         self._sweep()
+
+    def _was_removed(self) -> bool:
+        """Whether others no longer know of us because the directory, or ours in it, went away."""
+        is_ours = self._registered is not None and self._process_id == os.getpid()
+        return is_ours and not self.is_registered
+
+    def _forget_registration(self) -> None:
+        if self._registered is not None:
+            self._registered.release()
+            self._registered = None
+            self.token = naming.new_token()  # after a fork, the parent's token is the parent's
+            self._process_id = os.getpid()
 
     def remove_leftovers(self) -> None:
         """Remove what writers left that have died meanwhile; the lock must be held.
@@ -276,6 +312,16 @@ class Marks:
             self.storage.unlink(os.path.join(self.path, base))
 
 
+def working_directory_of(storage: Storage, path: str) -> str | None:
+    """What a path is relative to; None if to nothing that can change."""
+    if os.path.isabs(path) or not isinstance(storage, PosixStorage):
+        return None
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return "a directory that was removed"
+
+
 def make_directory(storage: Storage, path: str) -> None:
     """Make a directory and its parents, durably."""
     for made in storage.make_dirs(path):
@@ -288,6 +334,16 @@ def _names_in(storage: Storage, directory: str) -> list[str]:
         return storage.list_dir(directory)
     except errors.FileMissing:
         return []
+
+
+def _is_of_checkpoints(filename: str) -> bool:
+    """Whether a file is called as a checkpoint state, an index or a data shard is."""
+    stem = os.path.splitext(filename)[0]
+    return (
+        filename == naming.STATE_FILENAME
+        or filename == naming.index_file(stem)
+        or bool(naming.shards_of(stem, [filename]))
+    )
 
 
 def _with_shards_of_several_counts(names: list[str]) -> set[str]:
@@ -312,7 +368,21 @@ def hold(prefix: str | os.PathLike[str], *, storage: Storage | None = None) -> I
         CheckpointNotFound: There is no such checkpoint (any more).
     """
     text = errors.path_text(prefix)
-    directory = RunDirectory(storage or PosixStorage(), naming.directory_of(text))
+    storage = storage or PosixStorage()
+    directory = RunDirectory(storage, naming.directory_of(text))
     directory.require()
+    if storage.stat(naming.index_file(text)) is None:
+        _explain_absence(storage, text)
     with directory.hold(naming.base_of(text)):
         yield text
+
+
+def _explain_absence(storage: Storage, prefix: str) -> None:
+    """Raise CheckpointNotFound with what a reader says of a prefix that has no index."""
+    try:
+        CheckpointReader(prefix, storage=storage).close()
+    except errors.CheckpointNotFound as error:
+        raise errors.CheckpointNotFound(f"cannot hold {prefix}: {error}") from None
+    raise errors.CheckpointNotFound(
+        f"cannot hold {prefix}: it is a V1 checkpoint, and those cannot be held"
+    )

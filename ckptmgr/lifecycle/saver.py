@@ -21,6 +21,7 @@ from ckptmgr.bundle import v1_writer, writer
 from ckptmgr.bundle.checkpoint_reader import CheckpointReader
 from ckptmgr.bundle.layout import DEFAULT_ALIGNMENT_BYTES, NamedTensor
 from ckptmgr.lifecycle import state, variables
+from ckptmgr.lifecycle.registrations import WriterRegistrations
 from ckptmgr.lifecycle.run_directory import RunDirectory
 from ckptmgr.lifecycle.saver_history import SaverHistory
 from ckptmgr.lifecycle.steps import as_step
@@ -85,7 +86,13 @@ class Saver:
         self._alignment_bytes = alignment_bytes
         self._storage = storage or PosixStorage()
         self._clock = clock
-        keep_every_secs = keep_checkpoint_every_n_hours * 3600.0
+        self._registrations = WriterRegistrations(self._storage)
+        if max_to_keep is not None:
+            keeps_all = " or None (0 and None keep all)"
+            max_to_keep = errors.whole_number("max_to_keep", max_to_keep, least=0, also=keeps_all)
+        name = "keep_checkpoint_every_n_hours"
+        hours = errors.real_number(name, keep_checkpoint_every_n_hours, zero=True)
+        keep_every_secs = hours * 3600.0
         self._history = SaverHistory(max_to_keep, keep_every_secs, clock() + keep_every_secs)
 
     # ----------------------------------------------------------------------- what it holds
@@ -121,11 +128,15 @@ class Saver:
         if not self._variables:
             return None
         prefix = naming.checkpoint_prefix(path, step, pad_step_number=self._pad_step_number)
-        with RunDirectory(self._storage, naming.directory_of(prefix)) as directory:
+        directory = self._registrations.directory(naming.directory_of(prefix))
+        if write_state:
+            state_file = naming.state_file(directory.path, latest_filename)
+            state.refuse_directory(self._storage, state_file)
+        if not directory.is_registered:
             self._make_one_level(directory, path)
             with directory.locked():
                 directory.register_writer()
-            return self._write(directory, prefix, latest_filename, write_state=write_state)
+        return self._write(directory, prefix, latest_filename, write_state=write_state)
 
     def _write(
         self,
@@ -145,6 +156,9 @@ class Saver:
             saved = staged.path
         try:
             with directory.locked():
+                directory.remove_leftovers()
+                if self._storage.stat(naming.index_file(prefix)) is not None:
+                    directory.replaced.add(naming.base_of(prefix))
                 staged.publish()
                 if write_state:
                     self._record(directory, saved, latest_filename)
@@ -168,17 +182,27 @@ class Saver:
 
     def _delete(self, victim: str) -> None:
         # Its directory need not be that of the save, and its own lock guards its holds.
-        directory = RunDirectory(self._storage, naming.directory_of(victim))
+        directory = self._registrations.directory(naming.directory_of(victim))
         try:
             directory.require()
             with directory.locked():
                 if naming.base_of(victim) in directory.held_bases():
                     self._history.put_back(victim)
                 else:
-                    state.remove_files(self._storage, victim, durable=self._durable)
+                    self._remove(directory, victim)
         except errors.StorageError as error:
             # The new checkpoint is saved; TensorFlow, too, goes on when an old one stays.
             _log.warning("could not delete old checkpoint %s: %s", victim, error)
+
+    def _remove(self, directory: RunDirectory, victim: str) -> None:
+        base = naming.base_of(victim)
+        is_v2 = self._storage.stat(naming.index_file(victim)) is not None
+        # Only of a directory that we registered in do we know what was saved over in it.
+        if is_v2 and directory.is_registered and base not in directory.replaced:
+            state.remove_tracked(self._storage, victim, replaced=False, durable=self._durable)
+        else:
+            state.remove_files(self._storage, victim, durable=self._durable)
+        directory.replaced.discard(base)
 
     def _validate_paths(self, path: str, step: int | None, latest_filename: str | None) -> None:
         naming.validate_prefix(path)

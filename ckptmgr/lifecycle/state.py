@@ -9,6 +9,7 @@ Source: tensorflow/python/checkpoint/checkpoint_management.py.
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import os
@@ -104,6 +105,9 @@ def read_state(
         file = storage.open(path)
     except errors.FileMissing:
         return None
+    except errors.StorageError:
+        refuse_directory(storage, path)
+        raise
     try:
         data = file.read(0, file.size_bytes)
     finally:
@@ -137,6 +141,7 @@ def write_state(
             f"Save path '{path}' conflicts with path used for checkpoint state.  Please use a "
             f"different save path."
         )
+    refuse_directory(directory.storage, path)
     replace_file(
         directory.storage,
         path,
@@ -144,6 +149,17 @@ def write_state(
         temporary=naming.temporary(path, directory.token),
         durable=durable,
     )
+
+
+def refuse_directory(storage: Storage, path: str) -> None:
+    """Raise StorageError if there is a directory where a state file is to be."""
+    info = storage.stat(path)
+    if info is not None and info.is_dir:
+        raise errors.StorageError(
+            errno.EISDIR,
+            f"{path} is a directory where the state file belongs; move it away",
+            path,
+        )
 
 
 # --------------------------------------------------------------------------- TensorFlow's functions

@@ -49,16 +49,10 @@ class SaveInterval:
     secs: float | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
-            raise errors.InvalidArgument(
-                f"save_interval_steps must be a positive integer, found {self.steps!r}"
-            )
-        if self.secs is not None and not (
-            isinstance(self.secs, int | float) and not isinstance(self.secs, bool) and self.secs > 0
-        ):
-            raise errors.InvalidArgument(
-                f"save_interval_secs must be a positive number or None, found {self.secs!r}"
-            )
+        steps = errors.whole_number("save_interval_steps", self.steps)
+        object.__setattr__(self, "steps", steps)  # frozen
+        if self.secs is not None:
+            errors.real_number("save_interval_secs", self.secs, also=" or None")
 
     def is_due(
         self, step: int, *, last_seen_step: int | None, secs_since_save: float | None

@@ -59,7 +59,7 @@ class TreeSubject:
     def snapshot(self) -> Snapshot:
         flat = tree.flatten(self.state)
         tensors = [NamedTensor(name, array) for name, array in flat.arrays.items()]
-        return Snapshot([tensors], flat.skeleton)
+        return Snapshot([tensors], flat.skeleton, flat.immutable)
 
     def restore(
         self, reader: CheckpointReader, metadata: CheckpointMetadata | None, names: Names

@@ -9,6 +9,7 @@ kept beside the tensors, so that a state can be rebuilt without a target.
     container   {"dict": [[key, child], ...]}  {"list": [child, ...]}  {"tuple": [child, ...]}
                 {"fields": [[name, child], ...]}    a dataclass or a namedtuple
                 {"object": child}                   what its state_dict() returned
+                {"versioned": [versions, child]}    a state_dict() of PyTorch's with its `_metadata`
                 {"random": child}                   the state of a NumPy random generator
 
 Source for the reserved names: tensorflow/python/trackable/base.py.
@@ -18,14 +19,15 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ckptmgr import errors
-from ckptmgr.lifecycle import leaves
+from ckptmgr.lifecycle import foreign, leaves
 from ckptmgr.lifecycle.metadata import METADATA_NAME
 
 RESERVED_NAMES = frozenset({METADATA_NAME, "_CHECKPOINTABLE_OBJECT_GRAPH"})
@@ -36,11 +38,12 @@ ROOT_NAME = "state"
 # A state nested deeper than this is a cycle; Python's own limit on recursion is 1000 frames.
 _DEPTH_LIMIT = 200
 
-_WRAPPERS = frozenset({"object", "random"})
+_WRAPPERS = frozenset({"object", "random", "versioned"})
 _KEYED = frozenset({"dict", "fields"})
 
 Array = np.ndarray[Any, Any]
 Skeleton = Any  # JSON: str, or a dict with one entry
+Encode = Callable[[Any, str], tuple[str, "Array | None"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,34 +53,51 @@ class FlatState:
     #: Name to array, in the order of the state.
     arrays: dict[str, Array]
     skeleton: Skeleton
+    #: The ids of the arrays that do not change when the state does.
+    immutable: frozenset[int] = frozenset()
 
 
-def flatten(state: Any) -> FlatState:
+def flatten(state: Any, encode: Encode = leaves.encode_leaf) -> FlatState:
     """Take a state apart.
 
+    Args:
+        encode: How leaves become arrays.
     Raises:
         UnsupportedLeaf: A leaf that cannot be saved; names it.
         DuplicateName: Two leaves with the same name.
         InvalidName: A name that TensorFlow could not read back.
     """
-    arrays: dict[str, Array] = {}
-    skeleton = _flatten(state, (), arrays)
-    return FlatState(arrays, skeleton)
+    parts = _Parts(encode)
+    skeleton = _flatten(state, (), parts)
+    return FlatState(parts.arrays, skeleton, frozenset(parts.immutable))
 
 
-def unflatten(skeleton: Skeleton, values: Mapping[str, Array], path: tuple[str, ...] = ()) -> Any:
+def unflatten(
+    skeleton: Skeleton,
+    values: Mapping[str, Array],
+    path: tuple[str, ...] = (),
+    kinds: Mapping[str, str] | None = None,
+) -> Any:
     """Rebuild the state below `path`; a dataclass or namedtuple comes back as a dict.
 
+    Args:
+        kinds: By name of a leaf: whose array to make, NumPy's or which framework's, where that is
+            not what was saved.
     Raises:
         TensorNotFound: A leaf of the skeleton is not among the values.
         MalformedMetadata: The skeleton is not one that `flatten` returns.
     """
-    return _unflatten(skeleton, path, values)
+    return _unflatten(skeleton, path, values, kinds or {})
 
 
 def leaf_names(skeleton: Skeleton, path: tuple[str, ...] = ()) -> Iterator[str]:
     """The names of the tensors that a skeleton standing at `path` needs, in order."""
-    yield from (name_of(at) for at, kind in _walk(skeleton, path) if kind != leaves.NONE)
+    yield from leaf_kinds(skeleton, path)
+
+
+def leaf_kinds(skeleton: Skeleton, path: tuple[str, ...] = ()) -> dict[str, str]:
+    """The kinds of those tensors by name, in order."""
+    return {name_of(at): kind for at, kind in _walk(skeleton, path) if kind != leaves.NONE}
 
 
 def subtree(skeleton: Skeleton, path: Sequence[str]) -> Skeleton | None:
@@ -91,7 +111,10 @@ def subtree(skeleton: Skeleton, path: Sequence[str]) -> Skeleton | None:
 
 def kind_of(skeleton: Skeleton) -> str:
     """`dict`, `list`, `tuple`, `fields`, `object`, `random`, or the kind of a leaf."""
-    return skeleton if isinstance(skeleton, str) else _container(skeleton, (), 0)[0]
+    if isinstance(skeleton, str):
+        return skeleton
+    kind, content = _container(skeleton, (), 0)
+    return kind_of(content) if kind == "versioned" else kind
 
 
 def length_of(skeleton: Skeleton | None) -> int | None:
@@ -140,12 +163,20 @@ def is_stateful(value: object) -> bool:
 
 
 def fields_of(value: Any) -> list[str] | None:
-    """The field names of a dataclass instance or a namedtuple, None for anything else."""
+    """The names of a dataclass instance's or a namedtuple's fields, None for anything else.
+
+    Fields that JAX is told are no data (an optimizer's functions) are left out.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return [field.name for field in dataclasses.fields(value)]
+        return [field.name for field in dataclasses.fields(value) if _is_data(field)]
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return list(value._fields)
     return None
+
+
+def _is_data(field: dataclasses.Field[Any]) -> bool:
+    # Flax says pytree_node=False, Equinox and jax.tree_util.register_dataclass say static=True.
+    return field.metadata.get("pytree_node", True) and not field.metadata.get("static", False)
 
 
 def random_state(generator: Any) -> Any:
@@ -169,42 +200,67 @@ def set_random_state(generator: Any, state: Any) -> None:
 # --------------------------------------------------------------------------- flatten
 
 
-def _flatten(node: Any, path: tuple[str, ...], arrays: dict[str, Array]) -> Skeleton:
+@dataclass(slots=True)
+class _Parts:
+    """What was found so far of a state."""
+
+    encode: Encode
+    arrays: dict[str, Array] = field(default_factory=dict)
+    immutable: set[int] = field(default_factory=set)
+
+
+def _flatten(node: Any, path: tuple[str, ...], parts: _Parts) -> Skeleton:
     if len(path) > _DEPTH_LIMIT:
         raise errors.UnsupportedLeaf(
             f"the state is nested deeper than {_DEPTH_LIMIT} levels, at {name_of(path[:6])!r}...: "
             f"does it contain itself?"
         )
     if isinstance(node, np.ndarray):
-        return _flatten_leaf(node, path, arrays)
+        return _flatten_leaf(node, path, parts)
     if is_stateful(node):
-        return {"object": _flatten(node.state_dict(), path, arrays)}
+        return {"object": _flatten(node.state_dict(), path, parts)}
     if is_random_generator(node):
-        return {"random": _flatten(random_state(node), path, arrays)}
+        return {"random": _flatten(random_state(node), path, parts)}
     if isinstance(node, Mapping):
-        return {
-            "dict": [
-                [_json_key(key, path), _flatten(child, (*path, str(key)), arrays)]
-                for key, child in node.items()
-            ]
-        }
+        children = [
+            [_json_key(key, path), _flatten(child, (*path, str(key)), parts)]
+            for key, child in node.items()
+        ]
+        versions = getattr(node, "_metadata", None)
+        if isinstance(node, OrderedDict) and isinstance(versions, Mapping):
+            return {"versioned": [_json_versions(versions), {"dict": children}]}
+        return {"dict": children}
     if (names := fields_of(node)) is not None:
-        return {"fields": [[n, _flatten(getattr(node, n), (*path, n), arrays)] for n in names]}
+        return {"fields": [[n, _flatten(getattr(node, n), (*path, n), parts)] for n in names]}
     if isinstance(node, list | tuple):
         kind = "list" if isinstance(node, list) else "tuple"
-        return {kind: [_flatten(c, (*path, str(i)), arrays) for i, c in enumerate(node)]}
-    return _flatten_leaf(node, path, arrays)
+        return {kind: [_flatten(c, (*path, str(i)), parts) for i, c in enumerate(node)]}
+    return _flatten_leaf(node, path, parts)
 
 
-def _flatten_leaf(value: Any, path: tuple[str, ...], arrays: dict[str, Array]) -> str:
+def _flatten_leaf(value: Any, path: tuple[str, ...], parts: _Parts) -> str:
     name = name_of(path)
     validate_name(name)
-    kind, array = leaves.encode_leaf(value, name)
+    kind, array = parts.encode(value, name)
     if array is not None:
-        if name in arrays:
+        if name in parts.arrays:
             raise errors.DuplicateName(f"two leaves of the state have the name {name!r}")
-        arrays[name] = array
+        parts.arrays[name] = array
+        adapter = foreign.adapter_of(value) if foreign.is_foreign(kind) else None
+        if adapter is not None and not adapter.array_can_change(value):
+            parts.immutable.add(id(array))
     return kind
+
+
+def _json_versions(versions: Mapping[Any, Any]) -> dict[str, dict[str, Any]]:
+    """By module; what JSON has no scalar for is left out."""
+    return {
+        str(module): {
+            str(key): value for key, value in its.items() if isinstance(value, int | str | None)
+        }
+        for module, its in versions.items()
+        if isinstance(its, Mapping)
+    }
 
 
 def _json_key(key: Any, path: tuple[str, ...]) -> str | int:
@@ -223,7 +279,11 @@ def _json_key(key: Any, path: tuple[str, ...]) -> str | int:
 
 
 def _unflatten(
-    skeleton: Skeleton, path: tuple[str, ...], values: Mapping[str, Array], depth: int = 0
+    skeleton: Skeleton,
+    path: tuple[str, ...],
+    values: Mapping[str, Array],
+    kinds: Mapping[str, str],
+    depth: int = 0,
 ) -> Any:
     if isinstance(skeleton, str):
         if skeleton == leaves.NONE:
@@ -231,12 +291,15 @@ def _unflatten(
         name = name_of(path)
         if name not in values:
             raise errors.TensorNotFound(f"the checkpoint has no tensor {name!r}")
-        return leaves.decode_leaf(skeleton, values[name])
+        wanted = kinds.get(name, skeleton)
+        is_array = leaves.is_array(skeleton) and leaves.is_array(wanted)
+        return leaves.decode_leaf(wanted if is_array else skeleton, values[name])
     kind, content = _container(skeleton, path, depth)
     if kind in _WRAPPERS:
-        return _unflatten(content, path, values, depth + 1)
+        state = _unflatten(content, path, values, kinds, depth + 1)
+        return _with_versions(state, skeleton[kind][0]) if kind == "versioned" else state
     items = [
-        (key, _unflatten(child, (*path, str(key)), values, depth + 1))
+        (key, _unflatten(child, (*path, str(key)), values, kinds, depth + 1))
         for key, child in _items(kind, content)
     ]
     if kind in _KEYED:
@@ -283,7 +346,9 @@ def _container(skeleton: Skeleton, path: tuple[str, ...], depth: int) -> tuple[s
         ((kind, content),) = skeleton.items()
         keyed = kind in _KEYED and isinstance(content, list) and all(map(_is_pair, content))
         listed = kind in {"list", "tuple"} and isinstance(content, list)
-        if kind in _WRAPPERS or keyed or listed:
+        if kind == "versioned" and _is_versioned(content):
+            return kind, content[1]
+        if kind in {"object", "random"} or keyed or listed:
             return kind, content
     raise errors.MalformedMetadata(
         f"the recorded structure is not one, at {name_of(path)!r}", found=_brief(skeleton)
@@ -300,3 +365,14 @@ def _brief(skeleton: Skeleton) -> str:
 
 def _is_pair(item: Any) -> bool:
     return isinstance(item, list) and len(item) == 2 and isinstance(item[0], str | int)
+
+
+def _is_versioned(item: Any) -> bool:
+    is_pair = isinstance(item, list) and len(item) == 2
+    return is_pair and isinstance(item[0], dict) and isinstance(item[1], dict) and "dict" in item[1]
+
+
+def _with_versions(state: Mapping[Any, Any], versions: Mapping[str, Any]) -> OrderedDict[Any, Any]:
+    versioned = OrderedDict(state)
+    versioned._metadata = _json_versions(versions)  # type: ignore[attr-defined]  # noqa: SLF001
+    return versioned

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ckptmgr import errors, naming
+from ckptmgr.lifecycle.run_directory import RunDirectory
 from ckptmgr.lifecycle.sightings import (
     History,
     LatestChanges,
@@ -65,6 +66,8 @@ def wait_for_new_checkpoint(
         timeout: In seconds; None waits without limit.
     Returns:
         Its prefix; None after the timeout, or when training said that it is done.
+    Raises:
+        NotADirectory: That is a file, or the prefix of a checkpoint.
     """
 
     def take(checkpoints: Sequence[Listed], locate: Locate) -> str | None:
@@ -93,9 +96,21 @@ def checkpoints_iterator(
             ends.
         timeout_fn: Called after each timeout and, as in TensorFlow, after each checkpoint that was
             dealt with; the iterator ends when it returns true.
+    Raises:
+        NotADirectory: At once, if that is a file, or the prefix of a checkpoint.
     """
+    follower = _Follower(checkpoint_dir)
+    return _iterate(follower, min_interval_secs, timeout, timeout_fn)
+
+
+def _iterate(
+    follower: _Follower,
+    min_interval_secs: float,
+    timeout: float | None,
+    timeout_fn: Callable[[], bool] | None,
+) -> Iterator[str]:
     changes = LatestChanges()
-    with _Follower(checkpoint_dir) as follower:
+    with follower:
         while True:
             prefix = follower.wait(changes.take, timeout)
             if prefix is not None:
@@ -131,6 +146,8 @@ class CheckpointWatcher:
         poll_interval_secs: How often to look where the system does not tell of changes.
         latest_filename: The name of the state file, if not `checkpoint`.
         storage: Where the directory is; the file system by default. Others are polled.
+    Raises:
+        NotADirectory: That is a file, or the prefix of a checkpoint.
     """
 
     def __init__(  # noqa: PLR0913 - independent options, each by its name
@@ -149,6 +166,7 @@ class CheckpointWatcher:
             raise errors.InvalidArgument(
                 f"min_interval_secs must be at least zero and finite, found {min_interval_secs!r}"
             )
+        _check_timeout(timeout_secs)
         self._follower = _Follower(
             checkpoint_dir,
             poll_interval_secs=poll_interval_secs,
@@ -173,6 +191,7 @@ class CheckpointWatcher:
         Returns:
             None after the timeout, when training is done, or once the watcher is closed.
         """
+        _check_timeout(timeout_secs)
         deadline_secs = None if timeout_secs is None else time.monotonic() + timeout_secs
         if deadline_secs is not None and deadline_secs < self._next_due_secs:
             self._follower.rest(deadline_secs)
@@ -233,6 +252,7 @@ class _Follower:
         self._latest_filename = latest_filename
         self._poll_interval_secs = poll_interval_secs
         self._storage = storage or PosixStorage()
+        self._refuse_what_is_no_directory()
         self._events: DirectoryEvents | None = None
         self._wake = threading.Event()
         self._closed = threading.Event()
@@ -245,6 +265,15 @@ class _Follower:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+    def _refuse_what_is_no_directory(self) -> None:
+        try:
+            RunDirectory(self._storage, self._directory).refuse_file()
+        except errors.NotADirectory:
+            raise
+        except errors.StorageError as error:
+            # As in each look: what a storage refuses now it may answer later.
+            _log.warning("cannot look at %s yet: %s", self._directory, error)
 
     def wait(self, take: _Take, timeout_secs: float | None) -> str | None:
         """What `take` finds; None after the timeout, at the end of training, or when closed."""
@@ -343,3 +372,8 @@ class _Follower:
         if str(error) != self._last_problem:
             self._last_problem = str(error)
             _log.warning("still waiting for checkpoints: %s", error)
+
+
+def _check_timeout(timeout_secs: float | None) -> None:
+    if timeout_secs is not None:
+        errors.real_number("timeout_secs", timeout_secs, zero=True, also=" or None (no limit)")

@@ -25,22 +25,30 @@ def evaluate(prefix: str) -> tuple[int, float, float]:
     return (step, *model.evaluate(params, *data.load("test")))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Evaluate each checkpoint of a run as it lands.")
-    parser.add_argument("run_dir", help="where the checkpoints come")
-    parser.add_argument("--json", action="store_true", help="print JSON, one line per checkpoint")
-    arguments = parser.parse_args()
-    with ckptmgr.CheckpointWatcher(arguments.run_dir, every=True) as watcher:
+def follow(run_dir: str, *, as_json: bool) -> None:
+    """Print the measures of each checkpoint of a run, until the training is done."""
+    with ckptmgr.CheckpointWatcher(run_dir, every=True) as watcher:
         for prefix in watcher:
             try:
                 step, loss, accuracy = evaluate(prefix)
             except ckptmgr.errors.CheckpointNotFound:
                 print(f"{prefix} was deleted before it could be held", file=sys.stderr)
                 continue
-            if arguments.json:
+            if as_json:
                 print(json.dumps({"step": step, "loss": loss, "accuracy": accuracy}), flush=True)
             else:
                 print(f"step {step:6}   loss {loss:.4f}   accuracy {accuracy:6.1%}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Evaluate each checkpoint of a run as it lands.")
+    parser.add_argument("run_dir", help="where the checkpoints come")
+    parser.add_argument("--json", action="store_true", help="print JSON, one line per checkpoint")
+    arguments = parser.parse_args()
+    try:
+        follow(arguments.run_dir, as_json=arguments.json)
+    except KeyboardInterrupt:
+        raise SystemExit("stopped; start again to begin with the oldest checkpoint") from None
 
 
 if __name__ == "__main__":

@@ -26,21 +26,25 @@ def train(run_dir: str, *, steps: int, every: int, storage: Storage | None = Non
         keep_best=ckptmgr.retention.BestN("accuracy", mode="max"),
         storage=storage,
     ) as manager:
-        restored = manager.restore()  # fills `state`
-        if restored is not None:
-            print(f"restored step {restored.step} from {restored.path}", flush=True)
-        while state["global_step"] < steps:
-            model.train_step(state, images, labels)
+        try:
+            restored = manager.restore()  # fills `state`
+            if restored is not None:
+                print(f"restored step {restored.step} from {restored.path}", flush=True)
+            while state["global_step"] < steps:
+                model.train_step(state, images, labels)
+                step = state["global_step"]
+                if step == steps or manager.should_save(step):
+                    loss, accuracy = model.evaluate(state["params"], *validation)
+                    manager.save(
+                        step,
+                        metrics={"loss": loss, "accuracy": accuracy},
+                        metadata={"learning_rate": model.LEARNING_RATE},
+                        force=True,
+                    )
+                    print(f"saved step {step}: loss {loss:.4f}", flush=True)
+        except KeyboardInterrupt:
             step = state["global_step"]
-            if step == steps or manager.should_save(step):
-                loss, accuracy = model.evaluate(state["params"], *validation)
-                manager.save(
-                    step,
-                    metrics={"loss": loss, "accuracy": accuracy},
-                    metadata={"learning_rate": model.LEARNING_RATE},
-                    force=True,
-                )
-                print(f"saved step {step}: loss {loss:.4f}", flush=True)
+            raise SystemExit(f"stopped at step {step}; start again to go on") from None
         manager.finish()  # tells evaluators that nothing more will come
 
 

@@ -17,7 +17,8 @@ from benchmarks.targets import judge
 
 REPOSITORY = Path(__file__).parents[2]
 PEER = "safetensors" if find_spec("safetensors") else "numpy"
-CONTESTANTS = (LIMITS, OURS, OURS_UNSYNCED, OURS_ASYNC, PEER)
+DEDUPLICATING = "ckptmgr-deduplicate"
+CONTESTANTS = (LIMITS, OURS, OURS_UNSYNCED, OURS_ASYNC, DEDUPLICATING, PEER)
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,8 @@ def test_each_workload_is_measured(results: Results, workload: str) -> None:
     savers = {OURS, OURS_UNSYNCED, PEER}
     if workload in (workloads.GPT, workloads.SMALL):
         savers.add(OURS_ASYNC)
+    if workload == workloads.FROZEN:
+        savers.add(DEDUPLICATING)
     for measure in ("save_returned", "save_durable"):
         assert set(results.subjects(workload, measure)) == savers
     for saver in savers:

@@ -320,6 +320,7 @@ WRITER_CALLS: list[tuple[str, Callable[[WritableFile], object]]] = [
 READER_CALLS: list[tuple[str, Callable[[ReadableFile], object]]] = [
     ("read", lambda f: f.read(0, 1)),
     ("read", lambda f: f.read_into(memoryview(bytearray(1)), 0)),
+    ("map", lambda f: f.map()),
 ]
 
 NEGATIVE_WRITER_CALLS: list[tuple[str, Callable[[WritableFile], object]]] = [
@@ -518,6 +519,19 @@ class StorageContract(ABC):
         assert file.read_into(np.zeros((0, 3)).data, 4) == 0
         file.close()
         np.testing.assert_array_equal(found, stored)
+
+    @pytest.mark.parametrize("content", [b"", b"0123456789", bytes(range(256)) * 100])
+    def test_a_map_outlives_file_and_reader(
+        self, storage: Storage, root: str, content: bytes
+    ) -> None:
+        put(storage, f"{root}/file", content)
+        file = storage.open(f"{root}/file")
+        mapped = file.map()
+        file.close()
+        storage.unlink(f"{root}/file")
+        del file
+        assert mapped == content
+        assert mapped.readonly
 
     @pytest.mark.parametrize(("doing", "call"), READER_CALLS)
     def test_a_closed_reader_refuses(

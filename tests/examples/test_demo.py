@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ pytest.importorskip("sklearn", reason="cannot run here: the extra `examples` is 
 
 from examples.demo.__main__ import KILLS, STEPS
 from examples.demo.checks import differing_tensors, unfinished_files
+from examples.digits import model
 from examples.digits.stopping import POINTS
 from examples.digits.train import train
 
@@ -90,6 +92,37 @@ def test_evaluator_of_a_finished_run(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     line = r"step +{}   loss \d+\.\d{{4}}   accuracy +\d+\.\d%\n"
     assert re.fullmatch("".join(line.format(step) for step in (10, 20, 25)), done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments", "last_words"),
+    [
+        (
+            "train",
+            ["--steps", "10000000", "--every", "10"],
+            "stopped at step {}; start again to go on",
+        ),
+        ("evaluate", [], "stopped; start again to begin with the oldest checkpoint"),
+    ],
+)
+def test_ctrl_c_is_answered_in_one_line(
+    tmp_path: Path, program: str, arguments: list[str], last_words: str
+) -> None:
+    with ckptmgr.CheckpointManager(None, tmp_path) as manager:
+        manager.save(5, model.initial_state(seed=0))
+    with subprocess.Popen(
+        [sys.executable, "-u", "-m", f"examples.digits.{program}", str(tmp_path), *arguments],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()  # it is at work
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert re.fullmatch(last_words.format(r"\d+") + "\n", said)
 
 
 def test_training_resumes_bit_for_bit(tmp_path: Path) -> None:

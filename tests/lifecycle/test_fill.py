@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -259,3 +259,51 @@ def test_an_object_that_refuses_its_state_does_so_before_arrays_are_filled() -> 
     with pytest.raises(RuntimeError, match="no 5"):
         restore(target, {"a": np.ones(2), "model": Module(5)})
     assert target["a"].tolist() == [0, 0]
+
+
+# --------------------------------------------------------------------------- what has no data
+
+
+class NoFields(NamedTuple):
+    """As the states of many of Optax's transformations."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OnlyFunctions:
+    apply: Any = dataclasses.field(metadata={"pytree_node": False})
+    name: Any = dataclasses.field(metadata={"static": True})
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+@pytest.mark.parametrize("empty", [NoFields(), OnlyFunctions(len, "a")], ids=["tuple", "dataclass"])
+def test_a_class_without_fields_stays(empty: Any, recorded: bool) -> None:
+    target = {"a": np.zeros(1), "state": (empty, NoFields())}
+    result = restore(target, {"a": np.ones(1), "state": (empty, NoFields())}, recorded=recorded)
+    assert result is target
+    assert target["a"].tolist() == [1]
+    assert target["state"][0] is empty
+    assert type(target["state"][1]) is NoFields
+
+
+class Rate(Module):
+    """Its weight is a number, which may become another kind of number."""
+
+
+@pytest.mark.parametrize(("own", "saved"), [(1, 0.5), (0.5, 1), (1, True), (None, 0.5)])
+def test_a_number_of_an_object_is_its_own_affair(own: Any, saved: Any) -> None:
+    target = Rate(own)
+    restore({"rate": target}, {"rate": Rate(saved)})
+    assert target.weight == saved
+
+
+def test_an_array_of_an_object_is_compared() -> None:
+    with pytest.raises(errors.DtypeMismatch, match="'m/weight': wanted dtype float32, found"):
+        restore({"m": Module(np.zeros(2, np.float32))}, {"m": Module(np.zeros(2))})
+
+
+def test_objects_do_not_share_what_they_are_given() -> None:
+    first, second = Module(np.zeros(2)), Module(np.zeros(2))
+    target = {"a": first, "b": second}
+    restore(target, {"a": Module(np.ones(2))}, {"b/weight": "a/weight"}, recorded=False)
+    assert not np.shares_memory(first.weight, second.weight)
+    assert first.weight.tolist() == second.weight.tolist() == [1, 1]

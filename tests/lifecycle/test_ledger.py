@@ -199,6 +199,7 @@ def test_the_directory_was_removed_under_the_manager(tmp_path: Path) -> None:
         shutil.rmtree(directory)
         manager.save(2)
         assert manager.all_steps() == [2]
+        assert manager.checkpoints == [str(directory / "model.ckpt-2")]
         assert len(os.listdir(directory / ".ckptmgr" / "writers")) == 1
 
 
@@ -208,6 +209,95 @@ def test_the_copy_of_a_directory_is_continued_from_its_own_files(tmp_path: Path)
     shutil.copytree(tmp_path / "run", tmp_path / "copy")
     manager = CheckpointManager(STATE, tmp_path / "copy")
     assert manager.latest_checkpoint == str(tmp_path / "copy" / "model.ckpt-1")
+
+
+def test_the_directory_was_removed_in_the_middle_of_a_save(tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+
+    def remove(event: events.Event) -> None:
+        if isinstance(event, events.SaveWritten) and event.step == 2:
+            shutil.rmtree(directory)
+
+    with CheckpointManager(STATE, directory, on_event=remove) as manager:
+        manager.save(1)
+        message = f"directory {directory} was removed while training saved into it"
+        with pytest.raises(errors.FileMissing, match=message):
+            manager.save(2)
+        manager.save(3)
+        assert manager.all_steps() == [3]
+        assert manager.checkpoints == [str(directory / "model.ckpt-3")]
+
+
+def test_the_directory_was_removed_and_nothing_was_saved_since(tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    manager = CheckpointManager(STATE, directory, max_to_keep=1, keep_every_n_steps=1)
+    for step in (1, 2):
+        manager.save(step)
+    assert manager.restore("latest") is not None
+    shutil.rmtree(directory)
+    assert (manager.checkpoints, manager.latest_checkpoint) == ([], None)
+    assert manager.restore() is None
+
+
+def test_a_state_that_was_removed_alone_loses_nothing(tmp_path: Path) -> None:
+    manager = CheckpointManager(STATE, tmp_path, max_to_keep=2)
+    for step in (1, 2):
+        manager.save(step)
+    (tmp_path / "checkpoint").unlink()
+    manager.save(3)
+    assert manager.all_steps() == [2, 3]
+
+
+def test_a_relative_path_after_a_change_of_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path)
+    manager = CheckpointManager(STATE, "run")
+    manager.save(1)
+    monkeypatch.chdir(tmp_path / "other")
+    for attempt in (lambda: manager.save(2), manager.restore, lambda: manager.checkpoints):
+        with pytest.raises(errors.InvalidArgument, match="'run' is another directory; change back"):
+            attempt()
+    assert os.listdir(tmp_path / "other") == []
+    monkeypatch.chdir(tmp_path)
+    manager.save(2)
+    assert manager.all_steps() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("steps", "found"),
+    [((1, 2, 3), "lists 3 checkpoints, none of them"), ((1,), "lists 1 checkpoint, none of them")],
+)
+def test_all_that_the_state_lists_is_gone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, steps: tuple[int, ...], found: str
+) -> None:
+    with CheckpointManager(STATE, tmp_path) as manager:
+        for step in steps:
+            manager.save(step)
+    for index in tmp_path.glob("*.index"):
+        index.unlink()
+    assert CheckpointManager(STATE, tmp_path).restore() is None
+    assert caplog.messages == [f"{tmp_path / 'checkpoint'} {found} is there"]
+
+
+def test_a_directory_called_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint").mkdir()
+    message = f"{tmp_path / 'checkpoint'} is a directory where the state file belongs; move it away"
+    with pytest.raises(errors.StorageError, match=message):
+        CheckpointManager(STATE, tmp_path)
+    with pytest.raises(errors.StorageError, match=message):
+        ckptmgr.update_checkpoint_state(tmp_path, str(tmp_path / "m-1"))
+    with pytest.raises(errors.StorageError, match=message):
+        ckptmgr.latest_checkpoint(tmp_path)
+
+
+def test_best_without_a_metric(tmp_path: Path) -> None:
+    manager = CheckpointManager(STATE, tmp_path)
+    manager.save(1)
+    message = """'best' needs a metric: give the manager keep_best=BestN."loss"."""
+    with pytest.raises(errors.InvalidArgument, match=message):
+        manager.restore("best")
 
 
 # --------------------------------------------------------------------------- the clock

@@ -89,6 +89,19 @@ def test_numbers_are_metrics() -> None:
     assert as_metrics(None) == {}
 
 
+class RequiresGrad:
+    """Refuses to become an array, as a tensor that is part of a graph does."""
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        raise RuntimeError("call detach() first")
+
+    def __repr__(self) -> str:
+        return "tensor(0.5, requires_grad=True)"
+
+    def item(self) -> float:
+        return 0.5
+
+
 @pytest.mark.parametrize(
     ("metrics", "message"),
     [
@@ -98,6 +111,11 @@ def test_numbers_are_metrics() -> None:
         ({"loss": np.zeros(2)}, r"metric 'loss' must be a number, found array"),
         ({"loss": 1j}, r"metric 'loss' must be a number, found 1j"),
         ({3: 0.5}, r"the name of a metric must be a str, found 3"),
+        ({"\udc80": 0.5}, r"the name of a metric must be text that UTF-8 can hold, found"),
+        ({"loss": RequiresGrad()}, r"found tensor\(.*\) \(RequiresGrad\): use \.item\(\)$"),
+        ({"loss": np.ones(1)}, r"found array\(.*\) \(ndarray\): use \.item\(\)$"),
+        ({"loss": np.ones(2)}, r"found array\(.*\) \(ndarray\)$"),
+        ({"loss": np.True_}, r"found .*True.*\(bool_?\)$"),
         ([0.5], r"metrics must be a dict of names to numbers, found list"),
     ],
 )
@@ -115,6 +133,8 @@ def test_what_is_no_metric(metrics: Any, message: str) -> None:
         ({"x": math.nan}, "metadata 'x' must come back"),
         ({1: 2}, "metadata 1 must come back"),
         ({"s": "\ud800"}, "metadata 's' must come back"),
+        ({"\ud800": 1}, "metadata '.ud800' must come back"),
+        ({"in": {"\ud800": 1}}, "metadata 'in' must come back"),
         ("text", "metadata must be a dict that JSON can hold, found str"),
     ],
 )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -37,6 +38,28 @@ def test_a_file_is_refused(tmp_path: Path) -> None:
     directory = RunDirectory(PosixStorage(), str(tmp_path / "run"))
     with pytest.raises(errors.NotADirectory, match="run is a file; a directory of checkpoints"):
         directory.refuse_file()
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("m-1", "m-1 is the prefix of a checkpoint; its directory {} is wanted"),
+        ("m-1.index", "m-1.index is a file; its directory {} is wanted"),
+        ("m-1.data-00000-of-00001", "m-1.data-00000-of-00001 is a file; its directory {} is"),
+        ("checkpoint", "checkpoint is a file; its directory {} is wanted"),
+        ("notes.txt", "notes.txt is a file; a directory of checkpoints is wanted"),
+    ],
+)
+def test_the_directory_that_is_meant_is_named(
+    place: tuple[Storage, str], path: str, message: str
+) -> None:
+    storage, run = place
+    storage.make_dirs(run)
+    for name in ("m-1.index", "m-1.data-00000-of-00001", "checkpoint", "notes.txt"):
+        touch(storage, f"{run}/{name}")
+    directory = RunDirectory(storage, f"{run}/{path}")
+    with pytest.raises(errors.NotADirectory, match=message.format(run)):
+        directory.require()
 
 
 def test_a_missing_directory_is_named(place: tuple[Storage, str]) -> None:
@@ -179,10 +202,33 @@ def test_what_is_not_there_cannot_be_held(place: tuple[Storage, str]) -> None:
         pass
     RunDirectory(storage, path).create()
     with (
-        pytest.raises(errors.CheckpointNotFound, match="cannot hold .*m-1.index"),
+        pytest.raises(errors.CheckpointNotFound, match=f"cannot hold {path}/m-1: no checkpoint at"),
         hold(f"{path}/m-1", storage=storage),
     ):
         pass
+
+
+def test_what_was_meant_to_be_held(place: tuple[Storage, str]) -> None:
+    storage, path = place
+    storage.make_dirs(path)
+    touch(storage, f"{path}/m-100.index")
+    touch(storage, f"{path}/v1")
+    before = storage.list_dir(path)
+    for wrong, message in {
+        path: f"this is a directory; give the prefix of a checkpoint in it, such as '{path}/m-100'",
+        f"{path}/m-100.index": f"this is one file of a checkpoint; give the prefix '{path}/m-100'",
+        f"{path}/m-10": "m-10.index does not exist. Did you mean",
+        f"{path}/v1": "cannot hold",
+    }.items():
+        with (
+            pytest.raises((errors.CheckpointNotFound, errors.CorruptCheckpoint)) as caught,
+            hold(wrong, storage=storage),
+        ):
+            pass
+        if isinstance(caught.value, errors.CheckpointNotFound):
+            assert str(caught.value).startswith(f"cannot hold {wrong}: ")
+            assert message in str(caught.value)
+    assert storage.list_dir(path) == before
 
 
 def test_marks_are_set_and_taken_off(place: tuple[Storage, str]) -> None:
@@ -239,3 +285,73 @@ def test_a_fork_that_leaves_the_block_ends_no_hold(tmp_path: Path) -> None:
                 assert directory.held_bases() == {"m-1"}
     if child == 0:
         os._exit(0)
+
+
+# --------------------------------------------------------------------------- it changes under us
+
+
+def registered(storage: Storage, path: str) -> RunDirectory:
+    directory = RunDirectory(storage, path)
+    directory.create()
+    with directory.locked():
+        directory.register_writer()
+    return directory
+
+
+@pytest.mark.parametrize("gone", ["run", "run/.ckptmgr"])
+def test_removed_in_the_middle_of_a_save(tmp_path: Path, gone: str) -> None:
+    directory = registered(PosixStorage(), str(tmp_path / "run"))
+    shutil.rmtree(tmp_path / gone)
+    message = f"directory {tmp_path / gone} was removed while training saved into it"
+    with pytest.raises(errors.FileMissing, match=message), directory.locked():
+        pass
+    assert not (tmp_path / gone).exists()
+    token = directory.token
+    directory.create()  # as the next save does
+    assert not directory.is_registered
+    with directory.locked():
+        directory.register_writer()
+    assert os.listdir(naming.writers_directory(directory.path)) == [directory.token]
+    assert directory.token != token
+
+
+def test_another_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path)
+    directory = registered(PosixStorage(), "run")
+    absolute = registered(PosixStorage(), str(tmp_path / "run"))
+    monkeypatch.chdir(tmp_path / "other")
+    message = (
+        f"the working directory was {tmp_path} and is {tmp_path / 'other'} now, where 'run' is "
+        f"another directory; change back, or give an absolute path"
+    )
+    with pytest.raises(errors.InvalidArgument, match=message), directory.locked():
+        pass
+    with pytest.raises(errors.InvalidArgument, match=message):
+        directory.create()
+    assert os.listdir(tmp_path / "other") == []
+    with absolute.locked():
+        pass
+    monkeypatch.chdir(tmp_path)
+    with directory.locked():
+        assert directory.is_registered
+
+
+def test_a_working_directory_that_was_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    directory = RunDirectory(PosixStorage(), "run")
+    os.rmdir(tmp_path / "here")
+    with pytest.raises(errors.InvalidArgument, match="is a directory that was removed now"):
+        directory.create()
+
+
+def test_the_working_directory_is_nothing_to_another_storage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = registered(MemoryStorage(), "run")
+    monkeypatch.chdir(tmp_path)
+    with directory.locked():
+        assert directory.is_registered

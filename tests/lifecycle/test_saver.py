@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any, cast
 
@@ -8,8 +9,9 @@ import numpy as np
 import pytest
 
 import ckptmgr
-from ckptmgr import PartitionedVariable, Saver, errors
+from ckptmgr import PartitionedVariable, Saver, errors, naming
 from ckptmgr.lifecycle.saver import WriteVersion
+from ckptmgr.storage import PosixStorage
 
 
 def files(directory: Path) -> list[str]:
@@ -310,3 +312,107 @@ def test_a_hold_counts_also_when_the_next_save_is_elsewhere(tmp_path: Path) -> N
         assert ckptmgr.checkpoint_exists(first)
     saver.save(str(tmp_path / "b" / "m"), 3)
     assert not ckptmgr.checkpoint_exists(first)
+
+
+# --------------------------------------------------------------------------- the directory
+
+
+class Listing(PosixStorage):
+    """Notes the directories that are listed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listed: list[str] = []
+
+    def list_dir(self, path: str) -> list[str]:
+        self.listed.append(path)
+        return super().list_dir(path)
+
+
+def test_only_the_first_save_lists_the_directory(tmp_path: Path) -> None:
+    storage = Listing()
+    saver = Saver({"w": np.zeros(1)}, max_to_keep=1, storage=storage)
+    saver.save(str(tmp_path / "m"), 0)
+    assert str(tmp_path) in storage.listed
+    storage.listed.clear()
+    for step in (1, 2):
+        saver.save(str(tmp_path / "m"), step)
+    assert str(tmp_path) not in storage.listed
+    assert files(tmp_path) == ["checkpoint", "m-2.data-00000-of-00001", "m-2.index"]
+
+
+def test_shards_of_two_generations_go_with_their_checkpoint(tmp_path: Path) -> None:
+    saver = Saver({"w": np.zeros(1)}, max_to_keep=1)
+    for step in (1, 1):
+        saver.save(str(tmp_path / "m"), step)
+    (tmp_path / "m-1.data-00000-of-00003").touch()  # as if it could not be removed
+    saver.save(str(tmp_path / "m"), 2)
+    assert files(tmp_path) == ["checkpoint", "m-2.data-00000-of-00001", "m-2.index"]
+
+
+def test_what_a_killed_saver_left_goes_with_the_next_save(tmp_path: Path) -> None:
+    saver = Saver({"w": np.zeros(1)})
+    saver.save(str(tmp_path / "m"), 1)
+    token = naming.new_token()
+    Path(naming.writer_file(str(tmp_path), token)).touch()
+    Path(naming.temporary(str(tmp_path / "m-9.index"), token)).touch()
+    saver.save(str(tmp_path / "m"), 2)
+    assert [name for name in files(tmp_path) if ".tmp-" in name] == []
+
+
+def test_a_directory_that_is_removed_is_made_again(tmp_path: Path) -> None:
+    saver = Saver({"w": np.zeros(1)})
+    saver.save(str(tmp_path / "run" / "m"), 1)
+    shutil.rmtree(tmp_path / "run")
+    prefix = saver.save(str(tmp_path / "run" / "m"), 2)
+    assert ckptmgr.latest_checkpoint(tmp_path / "run") == prefix
+
+
+def test_a_directory_that_is_removed_in_the_middle_of_a_save(tmp_path: Path) -> None:
+    class Removing(PosixStorage):
+        def create(self, path: str) -> Any:
+            if path.endswith("m-2.index.tmp-" + path[-32:]):
+                shutil.rmtree(tmp_path / "run")
+                (tmp_path / "run").mkdir()
+            return super().create(path)
+
+    saver = Saver({"w": np.zeros(1)}, storage=Removing())
+    saver.save(str(tmp_path / "run" / "m"), 1)
+    with pytest.raises(errors.StorageError, match="was removed while training saved into it"):
+        saver.save(str(tmp_path / "run" / "m"), 2)
+    saver.save(str(tmp_path / "run" / "m"), 3)
+    assert ckptmgr.latest_checkpoint(tmp_path / "run") == str(tmp_path / "run" / "m-3")
+
+
+def test_a_directory_called_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint").mkdir()
+    saver = Saver({"w": np.zeros(1)})
+    message = f"{tmp_path / 'checkpoint'} is a directory where the state file belongs; move it away"
+    with pytest.raises(errors.StorageError, match=message):
+        saver.save(str(tmp_path / "m"), 1)
+    assert files(tmp_path) == ["checkpoint"]
+    saver.save(str(tmp_path / "m"), 1, write_state=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"max_to_keep": "a"}, "max_to_keep must be an integer of at least 0 or None .*found 'a'"),
+        ({"max_to_keep": 2.5}, "max_to_keep must be .*found 2.5"),
+        ({"max_to_keep": -1}, "max_to_keep must be .*found -1"),
+        (
+            {"keep_checkpoint_every_n_hours": "a"},
+            "keep_checkpoint_every_n_hours must be a number of at least zero, found 'a'",
+        ),
+    ],
+)
+def test_a_window_that_cannot_be_meant(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(errors.InvalidArgument, match=message):
+        Saver({"w": np.zeros(1)}, **arguments)
+
+
+def test_a_window_that_is_an_integer_of_numpy(tmp_path: Path) -> None:
+    saver = Saver({"w": np.zeros(1)}, max_to_keep=cast(int, np.int64(1)))
+    for step in (1, 2):
+        saver.save(str(tmp_path / "m"), step)
+    assert saver.last_checkpoints == [str(tmp_path / "m-2")]

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -78,12 +78,18 @@ def test_seconds_must_have_passed_as_well(secs_since: float | None, due: bool) -
     assert not interval.is_due(11, last_seen_step=10, secs_since_save=None)
 
 
+def test_an_interval_may_be_an_integer_of_numpy() -> None:
+    assert saved_steps(SaveInterval(cast(int, np.int64(10))), list(range(25))) == [0, 10, 20]
+    assert type(SaveInterval(cast(int, np.int64(10))).steps) is int
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"steps": 0}, "save_interval_steps must be a positive integer, found 0"),
         ({"steps": 1.5}, "save_interval_steps must be a positive integer, found 1.5"),
         ({"steps": True}, "found True"),
+        ({"steps": "5"}, "save_interval_steps must be a positive integer, found '5'"),
         ({"secs": 0}, "save_interval_secs must be a positive number or None, found 0"),
         ({"secs": "5"}, "found '5'"),
     ],

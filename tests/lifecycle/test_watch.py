@@ -529,12 +529,60 @@ def test_close_from_another_thread(disk_run: Run, interval_secs: float) -> None:
         {"poll_interval_secs": float("inf")},
         {"min_interval_secs": -1},
         {"min_interval_secs": float("inf")},
+        {"timeout_secs": -1},
+        {"timeout_secs": float("nan")},
+        {"timeout_secs": "5"},
     ],
 )
-def test_refuses_times_that_are_none(options: dict[str, float]) -> None:
+def test_refuses_times_that_are_none(options: dict[str, Any]) -> None:
     name = next(iter(options))
     with pytest.raises(errors.InvalidArgument, match=f"{name} must be"):
-        CheckpointWatcher("run", **options)  # type: ignore[arg-type]
+        CheckpointWatcher("run", **options)
+
+
+def test_refuses_a_wait_for_less_than_nothing(run: Run) -> None:
+    with pytest.raises(errors.InvalidArgument, match="timeout_secs must be .* found -1"):
+        watch(run).wait(-1)
+
+
+@pytest.mark.parametrize(
+    "follow", [CheckpointWatcher, checkpoints_iterator, wait_for_new_checkpoint]
+)
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("model.ckpt-100", "is the prefix of a checkpoint"),
+        ("model.ckpt-100.index", "is a file"),
+        ("checkpoint", "is a file"),
+    ],
+)
+def test_refuses_what_is_no_directory_at_once(
+    disk_run: Run, follow: Callable[[str], object], name: str, what: str
+) -> None:
+    disk_run.save(100)
+    path = f"{disk_run.path}/{name}"
+    message = f"^{path} {what}; its directory {disk_run.path} is wanted$"
+    with pytest.raises(errors.NotADirectory, match=message):
+        follow(path)
+
+
+def test_a_storage_that_cannot_tell_yet_is_tried_again(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    class AwayAtFirst(MemoryStorage):
+        is_away = True
+
+        def stat(self, path: str) -> FileInfo | None:
+            if self.is_away:
+                self.is_away = False
+                raise errors.StorageError(5, f"cannot stat {path}: Input/output error", path)
+            return super().stat(path)
+
+    away = Run("run", AwayAtFirst())
+    watcher = watch(away)
+    assert caplog.messages == ["cannot look at run yet: cannot stat run: Input/output error"]
+    away.save(1)
+    assert now(watcher) == [away.prefix(1)]
 
 
 # --------------------------------------------------------------------------- waking up
