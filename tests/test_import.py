@@ -9,12 +9,24 @@ from pathlib import Path
 
 import pytest
 
-FRAMEWORKS = ("jax", "keras", "rich", "sklearn", "tensorflow", "torch")
+import ckptmgr
+
+FRAMEWORKS = (
+    "jax",
+    "keras",
+    "opentelemetry",
+    "prometheus_client",
+    "rich",
+    "sklearn",
+    "tensorboard",
+    "tensorflow",
+    "torch",
+)
 LIMIT_SECS = 0.25
 
 LOADED = f"""
 import sys
-import ckptmgr
+from ckptmgr import *  # every public name, each of which is loaded when it is first used
 print(*sorted(sys.modules.keys() & set({FRAMEWORKS})))
 """
 ELAPSED = """
@@ -57,6 +69,15 @@ def test_a_loaded_framework_would_be_seen(tmp_path: Path, framework: str) -> Non
 def test_is_quick(tmp_path: Path) -> None:
     # The best of several: the machine may be busy, and the first run writes bytecode.
     assert min(float(run_python(ELAPSED, tmp_path)) for _ in range(5)) < LIMIT_SECS
+
+
+def test_every_public_name_is_there() -> None:
+    assert set(ckptmgr._HOME_OF) | {"errors", "events", "retention"} == set(ckptmgr.__all__)
+    for name in ckptmgr.__all__:
+        assert getattr(ckptmgr, name) is not None
+    assert set(ckptmgr.__all__) <= set(dir(ckptmgr))
+    with pytest.raises(AttributeError, match="no attribute 'CheckpointManger'"):
+        ckptmgr.CheckpointManger  # noqa: B018
 
 
 @pytest.mark.tensorflow

@@ -37,7 +37,7 @@ def measure(bench: Bench, workload: str) -> None:
         turns[member.name] += 1
 
     is_main = workload in (workloads.GPT, workloads.SMALL)
-    rounds = bench.rounds if is_main else bench.fewer_rounds
+    rounds = bench.rounds if is_main else max(1, bench.rounds // 2)
     bench.attempt_rounds(workload, rounds, members, measure_one)
 
 

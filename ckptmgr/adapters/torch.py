@@ -52,7 +52,7 @@ def kind_of(value: Any) -> str | None:
     if isinstance(value, torch.Tensor):
         return _TENSOR
     if isinstance(value, torch.Generator):
-        return _GENERATOR + value.device.type
+        return f"{_GENERATOR}{value.device.type}"
     return None
 
 
@@ -111,7 +111,8 @@ def _array(tensor: torch.Tensor) -> Array:
         return found
     carrier, _ = _CARRIERS[tensor.dtype.itemsize]
     bits: Array = tensor.view(carrier).numpy()
-    return bits.view(_LACKED_BY_NUMPY[tensor.dtype])
+    viewed: Array = bits.view(_LACKED_BY_NUMPY[tensor.dtype])
+    return viewed
 
 
 def _tensor(array: Array) -> torch.Tensor:
@@ -127,11 +128,12 @@ def _tensor(array: Array) -> torch.Tensor:
 @functools.cache
 def _held_as(dtype: torch.dtype) -> np.dtype[Any]:
     try:
-        return _array(torch.empty(0, dtype=dtype)).dtype
+        array = _array(torch.empty(0, dtype=dtype))
     except (RuntimeError, TypeError):
         raise TypeError(
             f"no array holds {dtype}; save its bits, tensor.view(torch.uint8), or convert it"
         ) from None
+    return np.dtype(array.dtype)
 
 
 def _refuse_what_is_no_array(tensor: torch.Tensor) -> None:

@@ -52,7 +52,8 @@ class Adapter(Protocol):
 
 def adapter_of(value: Any) -> Adapter | None:
     """The adapter that knows a value, None for what is no framework's leaf."""
-    framework = _framework_of(type(value))
+    # mypy asks whether the instances can be hashed.
+    framework = _framework_of(type(value))  # type: ignore[arg-type]
     if framework is None:
         return None
     adapter = _adapter(framework)

@@ -33,7 +33,7 @@ class WriterRegistrations:
     def directory(self, path: str) -> RunDirectory:
         """The directory at `path`, which the caller registers when it is about to write."""
         # A relative path is another directory in another place.
-        key = (working_directory_of(self._storage, path), path)
+        key = (working_directory_of(path), path)
         if key not in self._directories:
             self._directories[key] = RunDirectory(self._storage, path)
         return self._directories[key]

@@ -37,7 +37,7 @@ class RunDirectory:
         self.replaced: set[str] = set()
         self._registered: FileLock | None = None
         self._process_id = os.getpid()
-        self._working_directory = working_directory_of(storage, path)
+        self._working_directory = working_directory_of(path)
 
     def __enter__(self) -> RunDirectory:
         return self
@@ -77,7 +77,7 @@ class RunDirectory:
 
     def require_same_place(self) -> None:
         """Raise InvalidArgument if a relative path has come to mean another directory."""
-        now = working_directory_of(self.storage, self.path)
+        now = working_directory_of(self.path)
         if now != self._working_directory:
             raise errors.InvalidArgument(
                 f"the working directory was {self._working_directory} and is {now} now, where "
@@ -312,9 +312,9 @@ class Marks:
             self.storage.unlink(os.path.join(self.path, base))
 
 
-def working_directory_of(storage: Storage, path: str) -> str | None:
-    """What a path is relative to; None if to nothing that can change."""
-    if os.path.isabs(path) or not isinstance(storage, PosixStorage):
+def working_directory_of(path: str) -> str | None:
+    """What a path is relative to; None for an absolute one."""
+    if os.path.isabs(path):
         return None
     try:
         return os.getcwd()

@@ -37,7 +37,7 @@ def test_pytorch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     second = run("PyTorch")
     second["optimizer"].step()  # waits for a save, of which there is none
     second["manager"].close()
-    assert second["step"] == 20
+    assert second["state"]["step"] == 20
     assert second["scheduler"].last_epoch == 20
     assert torch.equal(second["model"][1].running_mean, first["model"][1].running_mean)
 
@@ -51,6 +51,7 @@ def test_jax(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert second["params"]["w"].tolist() == first["params"]["w"].tolist()
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras's own
 def test_keras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tf: Any) -> None:
     assert tf.keras  # its backend
     monkeypatch.chdir(tmp_path)

@@ -14,10 +14,13 @@ import pytest
 import ckptmgr
 from ckptmgr import CheckpointManager, errors
 
-torch = pytest.importorskip("torch", reason="cannot run here: PyTorch is not installed")
-nn = torch.nn
+pytest.importorskip("torch", reason="cannot run here: PyTorch is not installed")
 
-from ckptmgr.adapters.torch import release_before_step  # noqa: E402 - it imports PyTorch
+# Only now, for both need PyTorch.
+import torch
+from torch import nn
+
+from ckptmgr.adapters.torch import release_before_step
 
 PROGRAM = Path(__file__).parent / "torch_training.py"
 TRAININGS = ("adamw_one_cycle", "sgd_multi_step", "adam_sequential", "rmsprop_plateau")
@@ -403,6 +406,7 @@ def test_a_module_hears_of_the_version_that_saved_it(
 def test_a_saver_fills_tensors(tmp_path: Path) -> None:
     weight = nn.Parameter(torch.arange(3.0))
     prefix = ckptmgr.Saver({"w": weight}).save(str(tmp_path / "m"))
+    assert prefix is not None
     other = nn.Parameter(torch.zeros(3))
     ckptmgr.Saver({"w": other}).restore(prefix)
     assert torch.equal(other, weight)
@@ -415,7 +419,9 @@ import sys, ckptmgr
 state = ckptmgr.CheckpointManager(None, {str(tmp_path)!r}).restore().state
 print(type(state["model"]["0.weight"]).__name__, state["b"].dtype, "torch" in sys.modules)
 """
-    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", source], capture_output=True, text=True, check=True
+    )
     assert done.stdout.split() == ["ndarray", "bfloat16", "False"]
 
 

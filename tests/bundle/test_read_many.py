@@ -294,6 +294,20 @@ def test_a_damaged_file_is_refused_before_anything_has_changed() -> None:
         assert not good.any()
 
 
+def test_a_second_shard_that_is_cut_off() -> None:
+    """Nothing of the first has been read when it is refused, and its tensor is named."""
+    memory = MemoryStorage()
+    small = {f"w{i:02d}": BIG[i, :8] for i in range(40)}
+    cases.save(memory, "m", cases.named({"a": BIG[:3]}), cases.named(small))
+    path = "m.data-00001-of-00002"
+    rewrite(memory, path, bytes(content_of(memory, path)[: 30 * 64]))
+    good = np.zeros((3, 300))
+    with BundleReader(memory, "m") as reader:
+        with pytest.raises(errors.TruncatedFile, match=f"{path}: the file ends .*tensor 'w30'"):
+            reader.read_many(into={"a": good})
+        assert not good.any()
+
+
 @pytest.mark.parametrize("name", ["a", "b", "w", "empty"])
 def test_damaged_tensor_among_many(name: str) -> None:
     memory = MemoryStorage()

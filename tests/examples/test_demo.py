@@ -95,34 +95,35 @@ def test_evaluator_of_a_finished_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("program", "arguments", "last_words"),
+    ("command", "at_work", "last_words"),
     [
         (
-            "train",
-            ["--steps", "10000000", "--every", "10"],
-            "stopped at step {}; start again to go on",
+            "train {} --steps 10000000 --every 10",
+            "saved",
+            "stopped at step \\d+; start again to go on",
         ),
-        ("evaluate", [], "stopped; start again to begin with the oldest checkpoint"),
+        ("evaluate {}", "step", "stopped; start again to begin with the oldest checkpoint"),
     ],
 )
 def test_ctrl_c_is_answered_in_one_line(
-    tmp_path: Path, program: str, arguments: list[str], last_words: str
+    tmp_path: Path, command: str, at_work: str, last_words: str
 ) -> None:
-    with ckptmgr.CheckpointManager(None, tmp_path) as manager:
-        manager.save(5, model.initial_state(seed=0))
+    with ckptmgr.CheckpointManager(model.initial_state(seed=0), tmp_path) as manager:
+        manager.save(5)
     with subprocess.Popen(
-        [sys.executable, "-u", "-m", f"examples.digits.{program}", str(tmp_path), *arguments],
+        [sys.executable, "-m", *f"examples.digits.{command}".format(tmp_path).split()],
         cwd=REPOSITORY,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
         assert process.stdout is not None
-        assert process.stdout.readline()  # it is at work
+        while not process.stdout.readline().startswith(at_work):
+            assert process.poll() is None
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
+    assert re.fullmatch(f"{last_words}\n", said)
     assert process.returncode == 1
-    assert re.fullmatch(last_words.format(r"\d+") + "\n", said)
 
 
 def test_training_resumes_bit_for_bit(tmp_path: Path) -> None:

@@ -230,10 +230,12 @@ def test_the_directory_was_removed_in_the_middle_of_a_save(tmp_path: Path) -> No
 
 def test_the_directory_was_removed_and_nothing_was_saved_since(tmp_path: Path) -> None:
     directory = tmp_path / "run"
-    manager = CheckpointManager(STATE, directory, max_to_keep=1, keep_every_n_steps=1)
+    manager = CheckpointManager(
+        STATE, directory, max_to_keep=1, keep_every_n_steps=1, keep_best=BestN("loss")
+    )
     for step in (1, 2):
-        manager.save(step)
-    assert manager.restore("latest") is not None
+        manager.save(step, metrics={"loss": float(step)})
+    assert manager.best_step() == 1  # preserved, and so not in the state
     shutil.rmtree(directory)
     assert (manager.checkpoints, manager.latest_checkpoint) == ([], None)
     assert manager.restore() is None

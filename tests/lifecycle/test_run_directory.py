@@ -346,12 +346,3 @@ def test_a_working_directory_that_was_removed(
     os.rmdir(tmp_path / "here")
     with pytest.raises(errors.InvalidArgument, match="is a directory that was removed now"):
         directory.create()
-
-
-def test_the_working_directory_is_nothing_to_another_storage(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    directory = registered(MemoryStorage(), "run")
-    monkeypatch.chdir(tmp_path)
-    with directory.locked():
-        assert directory.is_registered

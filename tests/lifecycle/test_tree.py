@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import json
 import random
 from typing import Any
 
@@ -174,6 +175,10 @@ def test_a_state_that_contains_itself_is_refused() -> None:
         None,
         {"dict": [["a"]]},
         {"dict": [[[], "array"]]},
+        {"versioned": 5},
+        {"versioned": [{}]},
+        {"versioned": [[], {"dict": []}]},
+        {"versioned": [{}, {"list": []}]},
         {},
     ],
 )
@@ -210,3 +215,15 @@ def test_a_tensor_that_is_not_of_its_kind(kind: str, array: Any) -> None:
 def test_a_key_that_is_not_unicode_is_refused_also_above_no_leaf() -> None:
     with pytest.raises(errors.InvalidName, match="not valid Unicode"):
         tree.flatten({"\ud800": {}})
+
+
+def test_the_versions_of_a_state_dict_come_back() -> None:
+    state = collections.OrderedDict({"w": 1})
+    state._metadata = {"": {"version": 2, "other": object()}, "a": {"version": None}}  # type: ignore[attr-defined]
+    skeleton = json.loads(json.dumps(tree.flatten({"model": state}).skeleton))
+    found = tree.unflatten(skeleton, {"model/w": np.asarray(1)})["model"]
+    assert found == {"w": 1}
+    assert found._metadata == {"": {"version": 2}, "a": {"version": None}}
+    assert tree.kind_of(tree.subtree(skeleton, ["model"])) == "dict"
+    assert list(tree.leaf_names(skeleton)) == ["model/w"]
+    assert tree.subtree(skeleton, ["model", "w"]) == "int"
