@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
+#: With what a training loop needs, for the package loads its parts when they are first used.
+OUR_IMPORT = "from ckptmgr import CheckpointManager"
+
 #: Sections that some contestants are for.
 TRAINING = "training"
 FROZEN = "frozen"
@@ -30,7 +33,7 @@ class Contestant:
     module: str
     kind: str
     distribution: str
-    #: The module that its users import.
+    #: The statement by which its users import it.
     imports: str
     options: Mapping[str, Any] = field(default_factory=dict)
     is_async: bool = False
@@ -51,15 +54,15 @@ class Contestant:
 CONTESTANTS = {
     contestant.name: contestant
     for contestant in (
-        Contestant(LIMITS, "the machine", "limits", "Limits", "numpy", "numpy"),
-        Contestant(OURS, "ckptmgr", "ours", "OurSaver", "ckptmgr", "ckptmgr"),
+        Contestant(LIMITS, "the machine", "limits", "Limits", "numpy", "import numpy"),
+        Contestant(OURS, "ckptmgr", "ours", "OurSaver", "ckptmgr", OUR_IMPORT),
         Contestant(
             OURS_UNSYNCED,
             'ckptmgr, durability="none"',
             "ours",
             "OurSaver",
             "ckptmgr",
-            "ckptmgr",
+            OUR_IMPORT,
             {"durability": "none"},
             only_saves=True,
         ),
@@ -69,7 +72,7 @@ CONTESTANTS = {
             "ours",
             "OurSaver",
             "ckptmgr",
-            "ckptmgr",
+            OUR_IMPORT,
             {"asynchronous": True},
             is_async=True,
             only_saves=True,
@@ -80,7 +83,7 @@ CONTESTANTS = {
             "safetensors_file",
             "SafetensorsSaver",
             "safetensors",
-            "safetensors.numpy",
+            "import safetensors.numpy",
         ),
         Contestant(
             "tf-ops",
@@ -88,7 +91,7 @@ CONTESTANTS = {
             "tensorflow_ops",
             "TensorFlowOpsSaver",
             "tensorflow_cpu",
-            "tensorflow",
+            "import tensorflow",
         ),
         Contestant(
             TENSORFLOW_CHECKPOINT,
@@ -96,16 +99,18 @@ CONTESTANTS = {
             "tensorflow_checkpoint",
             "TensorFlowCheckpointSaver",
             "tensorflow_cpu",
-            "tensorflow",
+            "import tensorflow",
         ),
-        Contestant("torch", "torch.save/load", "torch_file", "TorchFileSaver", "torch", "torch"),
+        Contestant(
+            "torch", "torch.save/load", "torch_file", "TorchFileSaver", "torch", "import torch"
+        ),
         Contestant(
             "dcp",
             "torch DCP",
             "torch_dcp",
             "TorchDcpSaver",
             "torch",
-            "torch.distributed.checkpoint",
+            "import torch.distributed.checkpoint",
         ),
         Contestant(
             "dcp-async",
@@ -113,7 +118,7 @@ CONTESTANTS = {
             "torch_dcp",
             "TorchDcpSaver",
             "torch",
-            "torch.distributed.checkpoint",
+            "import torch.distributed.checkpoint",
             {"asynchronous": True},
             is_async=True,
             only_saves=True,
@@ -124,7 +129,7 @@ CONTESTANTS = {
             "orbax_checkpointer",
             "OrbaxSaver",
             "orbax-checkpoint",
-            "orbax.checkpoint",
+            "import orbax.checkpoint",
         ),
         Contestant(
             "orbax-async",
@@ -132,13 +137,18 @@ CONTESTANTS = {
             "orbax_checkpointer",
             "OrbaxSaver",
             "orbax-checkpoint",
-            "orbax.checkpoint",
+            "import orbax.checkpoint",
             {"asynchronous": True},
             is_async=True,
             only_saves=True,
         ),
         Contestant(
-            "numpy", "numpy.savez/load", "numpy_archive", "NumpyArchiveSaver", "numpy", "numpy"
+            "numpy",
+            "numpy.savez/load",
+            "numpy_archive",
+            "NumpyArchiveSaver",
+            "numpy",
+            "import numpy",
         ),
         Contestant(
             OURS_JAX,
@@ -146,7 +156,7 @@ CONTESTANTS = {
             "ours",
             "OurJaxSaver",
             "ckptmgr",
-            "ckptmgr",
+            OUR_IMPORT,
             is_async=True,
             only_saves=True,
             only_in=TRAINING,
@@ -157,7 +167,7 @@ CONTESTANTS = {
             "ours_torch",
             "OurTorchSaver",
             "ckptmgr",
-            "ckptmgr",
+            OUR_IMPORT,
             is_async=True,
             only_saves=True,
             only_in=TRAINING,
@@ -168,7 +178,7 @@ CONTESTANTS = {
             "ours",
             "OurSaver",
             "ckptmgr",
-            "ckptmgr",
+            OUR_IMPORT,
             {"deduplicate": True},
             only_saves=True,
             only_in=FROZEN,
@@ -179,7 +189,7 @@ CONTESTANTS = {
             "orbax_checkpointer",
             "OrbaxSaver",
             "orbax-checkpoint",
-            "orbax.checkpoint",
+            "import orbax.checkpoint",
             {"asynchronous": True, "jax_arrays": True},
             is_async=True,
             only_saves=True,

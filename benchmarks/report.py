@@ -285,7 +285,7 @@ def _history(results: Results) -> list[str]:
 def _imports(results: Results) -> list[str]:
     names = results.subjects(imports.SECTION, "elapsed")
     rows = [
-        (f"`import {name}`", _show(results, imports.SECTION, name, "elapsed", _milliseconds))
+        (f"`{name}`", _show(results, imports.SECTION, name, "elapsed", _milliseconds))
         for name in names
     ]
     return ["## Import", table(("", ""), rows)] if rows else []

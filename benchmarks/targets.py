@@ -9,6 +9,7 @@ from benchmarks import workloads
 from benchmarks.contestants import (
     CONTESTANTS,
     LIMITS,
+    OUR_IMPORT,
     OURS,
     OURS_ASYNC,
     OURS_JAX,
@@ -256,6 +257,6 @@ TARGETS = (
         AT_MOST,
         0.25,
         MILLISECONDS,
-        lambda results: results.median(imports.SECTION, "ckptmgr", "elapsed"),
+        lambda results: results.median(imports.SECTION, OUR_IMPORT, "elapsed"),
     ),
 )

@@ -13,22 +13,22 @@ SECTION = "import"
 _ELAPSED = """
 import time
 start = time.perf_counter()
-import {module}
+{statement}
 print(time.perf_counter() - start)
 """
 
 
 def measure(bench: Bench) -> None:
-    modules = dict.fromkeys(member.contestant.imports for member in bench.fleet.everybody())
+    statements = dict.fromkeys(member.contestant.imports for member in bench.fleet.everybody())
     for number in range(bench.fewer_rounds):
         bench.say(f"{SECTION}: round {number + 1} of {bench.fewer_rounds}")
-        for module in modules:
-            bench.results.add(SECTION, module, elapsed=_elapsed_secs(module))
+        for statement in statements:
+            bench.results.add(SECTION, statement, elapsed=_elapsed_secs(statement))
 
 
-def _elapsed_secs(module: str) -> float:
+def _elapsed_secs(statement: str) -> float:
     done = subprocess.run(
-        [sys.executable, "-c", _ELAPSED.format(module=module)],
+        [sys.executable, "-c", _ELAPSED.format(statement=statement)],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

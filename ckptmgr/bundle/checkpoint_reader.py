@@ -242,7 +242,8 @@ def _why_not_found(storage: Storage, prefix: str, meant: str | None) -> str:
         return problem + f"the directory {directory} does not exist"
     if naming.v1_shard_files(prefix) is not None:
         return problem + "none of these files exists"
-    near = errors.near_misses(naming.base_of(prefix), _prefixes_in(storage, directory))
+    known = [naming.in_directory_of(prefix, base) for base in _prefixes_in(storage, directory)]
+    near = errors.near_misses(prefix, known)
     return problem + f"{naming.index_file(prefix)} does not exist.{near}"
 
 

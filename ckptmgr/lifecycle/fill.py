@@ -17,13 +17,16 @@ it was saved: an optimizer that has not stepped yet does not know its own leaves
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ckptmgr import errors
+from ckptmgr.bundle import arrays
 from ckptmgr.lifecycle import foreign, leaves, tree
 
 Path = tuple[str, ...]
@@ -40,7 +43,7 @@ class StoredTensor(NamedTuple):
     dtype: np.dtype[Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Stored:
     """What a checkpoint holds, without its values."""
 
@@ -48,6 +51,14 @@ class Stored:
     tensors: Mapping[str, StoredTensor]
     #: The recorded skeleton; None for a checkpoint that the manager did not write.
     skeleton: tree.Skeleton | None = None
+
+    def recorded(self, path: Path) -> tree.Skeleton | None:
+        """The part of the skeleton at `path`, None where nothing was recorded."""
+        return self._parts.get(path)
+
+    @cached_property
+    def _parts(self) -> Mapping[Path, tree.Skeleton]:
+        return {} if self.skeleton is None else tree.parts(self.skeleton)
 
 
 @dataclass(slots=True)
@@ -62,11 +73,30 @@ class RestorePlan:
     #: Leaf to its kind, of the objects that load their own state, as they are now.
     own_kinds: dict[str, str] = field(default_factory=dict)
 
+    def in_place(self, stored: Stored) -> dict[str, np.ndarray]:
+        """Tensor of the checkpoint to the array of the target that it can be read straight into."""
+        uses = Counter(self.sources.values())
+        targets = list(_target_leaves(self.target, ()))
+        appearances = Counter(id(leaf) for _, leaf in targets)
+        found: dict[str, np.ndarray] = {}
+        for path, leaf in targets:
+            source = self.sources.get(tree.name_of(path))
+            # An array that stands twice, or is a part of another, would be filled twice at once.
+            if source is None or uses[source] > 1 or appearances[id(leaf)] > 1:
+                continue
+            if type(leaf) is np.ndarray and leaf.base is None and leaf.flags.writeable:
+                tensor = stored.tensors[source]
+                same = leaf.shape == tensor.shape and leaf.dtype == tensor.dtype
+                if same and arrays.can_fill(leaf):
+                    found[source] = leaf
+        return found
+
     def apply(self, values: Mapping[str, np.ndarray]) -> Any:
         """Fill the target; returns it, or its replacement if it is immutable.
 
         Args:
-            values: Tensor of the checkpoint to its value, for each of `sources`.
+            values: Tensor of the checkpoint to its value, for each of `sources`; an array of the
+                target itself is left to be filled by the caller.
         """
         by_target = _by_target(self.sources, values)
         targets = list(_target_leaves(self.target, ()))
@@ -144,7 +174,7 @@ def _plan_own_state(
 ) -> None:
     # What is empty, or None, takes whatever was recorded: a list of losses begins empty.
     own = _flatten_at(path, leaf) if _loads_itself(leaf) else None
-    skeleton = None if stored.skeleton is None else tree.subtree(stored.skeleton, path)
+    skeleton = stored.recorded(path)
     if own is None and tree.fields_of(leaf) is not None:
         return  # a class without fields
     if skeleton is None:
@@ -178,7 +208,7 @@ def _flatten_at(path: Path, leaf: Any) -> tree.FlatState:
     for key in reversed(path):
         nested = {key: nested}
     flat = tree.flatten(nested, leaves.outline_leaf)
-    return tree.FlatState(flat.arrays, tree.subtree(flat.skeleton, path))
+    return tree.FlatState(flat.arrays, tree.parts(flat.skeleton)[path])
 
 
 def _source(name: str, stored: Stored, rename: Rename) -> str | None:
@@ -201,7 +231,7 @@ def _check_leaf(source: str, leaf: Any, stored: Stored, recorded_at: Path) -> No
             f"tensor {source!r}: wanted shape {outline.shape}, found {tensor.shape} "
             f"in checkpoint {stored.prefix}"
         )
-    recorded = None if stored.skeleton is None else tree.subtree(stored.skeleton, recorded_at)
+    recorded = stored.recorded(recorded_at)
     wanted, accepted = _wanted_dtype(leaf, outline.dtype, tensor.dtype)
     is_int = isinstance(leaf, int) and not isinstance(leaf, bool)
     if not accepted and not (is_int and recorded == leaves.BIG_INT):
@@ -236,7 +266,7 @@ def _wanted_dtype(leaf: Any, own: np.dtype[Any], found: np.dtype[Any]) -> tuple[
 
 def _check_length(path: Path, node: Sequence[Any], stored: Stored, rename: Rename) -> None:
     """Raise StructureMismatch if more was recorded than a list or tuple has room for."""
-    skeleton = None if stored.skeleton is None else tree.subtree(stored.skeleton, path)
+    skeleton = stored.recorded(path)
     found = tree.length_of(skeleton)
     first = tree.name_of((*path, "0"))
     if found is not None and found > len(node) and rename(first) == first:
@@ -320,6 +350,8 @@ def _fill_leaf(leaf: Any, value: Any) -> Any:
 
 
 def _fill_array(target: np.ndarray[Any, Any], value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    if value is target:
+        return target
     if target.dtype.kind in "SU":
         value = value.astype(target.dtype.kind)  # as wide as its longest string
         if value.dtype.itemsize > target.dtype.itemsize:

@@ -17,17 +17,19 @@ StrPath = str | os.PathLike[str]
 
 
 def load_checkpoint(
-    ckpt_dir_or_file: StrPath, *, storage: Storage | None = None
+    ckpt_dir_or_file: StrPath, *, mmap: bool = False, storage: Storage | None = None
 ) -> CheckpointReader:
     """A reader of the checkpoint at a prefix, or of the latest in a directory.
 
+    Args:
+        mmap: Give read-only arrays over the mapped file instead of copies; each is verified when
+            it is first asked for.
     Raises:
         CheckpointNotFound: There is none.
     """
     storage = storage or PosixStorage()
-    return CheckpointReader(
-        _prefix_of(storage, errors.path_text(ckpt_dir_or_file)), storage=storage
-    )
+    prefix = _prefix_of(storage, errors.path_text(ckpt_dir_or_file))
+    return CheckpointReader(prefix, mmap=mmap, storage=storage)
 
 
 def load_variable(ckpt_dir_or_file: StrPath, name: str, *, storage: Storage | None = None) -> Any:

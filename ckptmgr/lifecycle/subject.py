@@ -5,7 +5,7 @@ A subject turns a state into named tensors and a skeleton, and puts a checkpoint
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -66,8 +66,15 @@ class TreeSubject:
     ) -> Any:
         stored = variables.stored_tensors(reader, metadata.skeleton if metadata else None)
         plan = fill.plan(self.state, stored, fill.as_rename(names))
-        values = {source: _array(reader, source) for source in set(plan.sources.values())}
-        return plan.apply(values)
+        in_place = plan.in_place(stored)
+        values = _arrays(reader, [s for s in plan.sources.values() if s not in in_place])
+        if in_place:
+            # The first pass decides whether the target may be touched; it takes a fraction of the
+            # second, which reads into the target and verifies what it reads once more.
+            reader.verify()
+        restored = plan.apply({**values, **in_place})
+        reader.get_tensors(list(in_place), in_place)
+        return restored
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +115,9 @@ class NoSubject:
         if names is not None:
             raise errors.InvalidArgument("names= needs a state to restore into")
         if metadata is None or metadata.skeleton is None:
-            stored = variables.stored_tensors(reader).tensors
-            return {name: _array(reader, name) for name in stored}
-        wanted = tree.leaf_names(metadata.skeleton)
+            return _arrays(reader, variables.stored_tensors(reader).tensors)
         try:
-            values = {name: _array(reader, name) for name in wanted}
+            values = _arrays(reader, tree.leaf_names(metadata.skeleton))
             return tree.unflatten(metadata.skeleton, values)
         except errors.CorruptCheckpoint as error:
             raise error.located(path=naming.index_file(reader.prefix)) from None
@@ -126,8 +131,10 @@ def subject_of(state: Any) -> Subject:
     return TreeSubject(state)
 
 
-def _array(reader: CheckpointReader, name: str) -> np.ndarray[Any, Any]:
-    value = reader.get_tensor(name)
-    if isinstance(value, np.ndarray):
-        return value
-    return np.asarray(value, object if isinstance(value, bytes) else None)
+def _arrays(reader: CheckpointReader, names: Iterable[str]) -> dict[str, np.ndarray[Any, Any]]:
+    """The values of tensors as arrays, those of rank 0 too."""
+    found = reader.get_tensors(dict.fromkeys(names))
+    return {
+        name: np.asarray(value, object if isinstance(value, bytes) else None)
+        for name, value in found.items()
+    }

@@ -100,13 +100,11 @@ def leaf_kinds(skeleton: Skeleton, path: tuple[str, ...] = ()) -> dict[str, str]
     return {name_of(at): kind for at, kind in _walk(skeleton, path) if kind != leaves.NONE}
 
 
-def subtree(skeleton: Skeleton, path: Sequence[str]) -> Skeleton | None:
-    """The part of a skeleton below `path`; None where it has no such part."""
-    for part in path:
-        skeleton = _child(skeleton, part)
-        if skeleton is None:
-            return None
-    return skeleton
+def parts(skeleton: Skeleton) -> dict[tuple[str, ...], Skeleton]:
+    """Every part of a skeleton by its path; an object's state stands at the object's own path."""
+    found: dict[tuple[str, ...], Skeleton] = {}
+    _collect_parts(skeleton, (), found, 0)
+    return found
 
 
 def kind_of(skeleton: Skeleton) -> str:
@@ -322,16 +320,18 @@ def _walk(
         yield from _walk(child, (*path, str(key)), depth + 1)
 
 
-def _child(skeleton: Skeleton, key: str) -> Skeleton | None:
-    """The child of that name, seen through what an object's state is wrapped in."""
-    for depth in range(_DEPTH_LIMIT + 2):
-        if isinstance(skeleton, str):
-            return None
-        kind, content = _container(skeleton, (), depth)
-        if kind not in _WRAPPERS:
-            return next((child for k, child in _items(kind, content) if str(k) == key), None)
-        skeleton = content
-    return None
+def _collect_parts(
+    skeleton: Skeleton, path: tuple[str, ...], found: dict[tuple[str, ...], Skeleton], depth: int
+) -> None:
+    found.setdefault(path, skeleton)
+    if isinstance(skeleton, str):
+        return
+    kind, content = _container(skeleton, path, depth)
+    if kind in _WRAPPERS:
+        _collect_parts(content, path, found, depth + 1)
+        return
+    for key, child in _items(kind, content):
+        _collect_parts(child, (*path, str(key)), found, depth + 1)
 
 
 def _items(kind: str, content: Any) -> list[tuple[Any, Skeleton]]:

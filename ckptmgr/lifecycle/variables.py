@@ -108,7 +108,11 @@ def restore(
     if reshape:
         stored = _reshaped_like(target, stored)
     fill.plan(target, stored, fill.as_rename(None))
-    values = {name: _read(reader, name, variable) for name, variable in variables.items()}
+    whole = [n for n, v in variables.items() if not isinstance(v, PartitionedVariable)]
+    values: dict[str, Any] = {n: np.asarray(v) for n, v in reader.get_tensors(whole).items()}
+    for name, variable in variables.items():
+        if isinstance(variable, PartitionedVariable):
+            values[name] = _read_parts(reader, name, variable)
     return {
         name: _assign(name, variable, values[name], stored) for name, variable in variables.items()
     }
@@ -125,9 +129,7 @@ def _reshaped_like(target: Mapping[str, Any], stored: fill.Stored) -> fill.Store
     return fill.Stored(stored.prefix, tensors)
 
 
-def _read(reader: CheckpointReader, name: str, variable: Any) -> Any:
-    if not isinstance(variable, PartitionedVariable):
-        return np.asarray(reader.get_tensor(name))
+def _read_parts(reader: CheckpointReader, name: str, variable: PartitionedVariable) -> list[Array]:
     return [reader.get_slice(name, _slice(starts, array)) for starts, array in variable.parts]
 
 

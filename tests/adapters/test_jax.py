@@ -14,6 +14,7 @@ import pytest
 
 import ckptmgr
 from ckptmgr import CheckpointManager, errors
+from ckptmgr.lifecycle import leaves
 
 # Read when JAX is first used, not when it is imported: four devices to spread arrays over.
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
@@ -294,8 +295,6 @@ def test_the_numbers_of_a_key_fill_a_key(tmp_path: Path) -> None:
 
 
 def test_an_unknown_implementation_is_damage() -> None:
-    from ckptmgr.lifecycle import leaves
-
     with pytest.raises(errors.MalformedMetadata, match="expected jax:key:none"):
         leaves.decode_leaf("jax:key:none", np.zeros(2, np.uint32))
 

@@ -13,6 +13,7 @@ import pytest
 
 import ckptmgr
 from ckptmgr import CheckpointManager, errors
+from ckptmgr.lifecycle import leaves
 
 pytest.importorskip("torch", reason="cannot run here: PyTorch is not installed")
 
@@ -155,6 +156,17 @@ def test_tensors_that_are_not_plain(tmp_path: Path, tensor: Any) -> None:
     assert torch.equal(restore(tmp_path, {"t": torch.zeros_like(tensor.detach())})["t"], tensor)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, ml_dtypes.bfloat16])
+def test_an_array_that_pytorch_could_not_hold_is_copied(dtype: Any) -> None:
+    read_only = np.arange(3).astype(dtype)
+    read_only.flags.writeable = False
+    for array in (read_only, read_only[::-1]):
+        tensor = leaves.decode_leaf("torch", array)
+        assert tensor.tolist() == array.tolist()
+        tensor.fill_(7)
+    assert read_only.tolist() == [0, 1, 2]
+
+
 def test_a_tensor_with_strides_is_filled(tmp_path: Path) -> None:
     save(tmp_path, {"t": torch.arange(6.0).reshape(2, 3)})
     whole = torch.zeros(3, 4)
@@ -277,8 +289,6 @@ def test_a_generator_goes_on(tmp_path: Path) -> None:
 
 
 def test_a_generator_of_another_device_comes_back_as_its_state() -> None:
-    from ckptmgr.lifecycle import leaves
-
     state = np.arange(16, dtype=np.uint8)
     found = leaves.decode_leaf("torch:generator:cuda", state)
     assert found.tolist() == state.tolist()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import workloads
-from benchmarks.contestants import LIMITS, OURS, OURS_ASYNC, OURS_UNSYNCED
+from benchmarks.contestants import LIMITS, OUR_IMPORT, OURS, OURS_ASYNC, OURS_UNSYNCED
 from benchmarks.results import Results, from_json
 from benchmarks.sections import discovery, history, imports, looping, managing
 from benchmarks.targets import judge
@@ -79,7 +79,7 @@ def test_other_sections_are_measured(results: Results) -> None:
     assert {LIMITS, OURS} <= set(results.subjects(managing.SECTION, "save"))
     assert results.subjects(discovery.SECTION, "latency") == [discovery.OURS]
     assert results.subjects(history.SECTION, "late") == list(history.KEEPING)
-    assert "ckptmgr" in results.subjects(imports.SECTION, "elapsed")
+    assert OUR_IMPORT in results.subjects(imports.SECTION, "elapsed")
 
 
 def test_page(results: Results, output: Path) -> None:

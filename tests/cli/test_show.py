@@ -207,7 +207,7 @@ def test_wrong_targets(
     expected = {
         "run/model.ckpt-100.index": "give the prefix 'run/model.ckpt-100' instead",
         "run/model.ckpt-100.data-00000-of-00001": "give the prefix 'run/model.ckpt-100' instead",
-        "run/model.ckpt-10": "Did you mean 'model.ckpt-100' or 'model.ckpt-200'?",
+        "run/model.ckpt-10": "Did you mean 'run/model.ckpt-100' or 'run/model.ckpt-200'?",
         "run/checkpoint": "is the checkpoint state of its directory; try 'ckptmgr show run'",
         "nowhere/model": "the directory nowhere does not exist",
         "empty": "no checkpoints in empty",

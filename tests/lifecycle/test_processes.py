@@ -118,7 +118,8 @@ def test_a_reader_goes_on_when_its_checkpoint_is_deleted(tmp_path: Path) -> None
 
 
 UNPRIVILEGED = """
-import os, sys, filelock, numpy as np, ckptmgr  # all while modules can be read
+import os, sys, filelock, numpy as np, ckptmgr
+from ckptmgr import *  # all while modules can be read
 directory = sys.argv[1]
 os.setuid(65534)
 manager = ckptmgr.CheckpointManager({"w": np.zeros(1)}, directory)

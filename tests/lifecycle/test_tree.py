@@ -224,6 +224,6 @@ def test_the_versions_of_a_state_dict_come_back() -> None:
     found = tree.unflatten(skeleton, {"model/w": np.asarray(1)})["model"]
     assert found == {"w": 1}
     assert found._metadata == {"": {"version": 2}, "a": {"version": None}}
-    assert tree.kind_of(tree.subtree(skeleton, ["model"])) == "dict"
+    assert tree.kind_of(tree.parts(skeleton)[("model",)]) == "dict"
     assert list(tree.leaf_names(skeleton)) == ["model/w"]
-    assert tree.subtree(skeleton, ["model", "w"]) == "int"
+    assert tree.parts(skeleton)[("model", "w")] == "int"
