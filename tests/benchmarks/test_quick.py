@@ -105,5 +105,7 @@ def test_without_a_library(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     text = (tmp_path / "output" / "latest.json").read_text(encoding="utf-8")
     results = from_json(text)
-    assert results.failures == {"orbax": "ModuleNotFoundError: No module named 'jax'"}
+    (failure,) = results.failures.items()
+    assert failure[0] == "orbax"
+    assert failure[1].startswith("ModuleNotFoundError: No module named")
     assert results.subjects(workloads.SMALL, "save_durable") == ["numpy"]
