@@ -40,7 +40,7 @@ class StagingBuffer:
         starts, size_bytes = [], 0
         for shard in plan.shards:
             starts.append(size_bytes)
-            size_bytes += -(-shard.size_bytes // _SHARD_ALIGNMENT_BYTES) * _SHARD_ALIGNMENT_BYTES
+            size_bytes += _padded(shard.size_bytes)
         self._reserve(size_bytes)
         shards = [
             self._copy_shard(shard, start, is_immutable)
@@ -51,26 +51,16 @@ class StagingBuffer:
     def _copy_shard(
         self, shard: ShardLayout, start: int, is_immutable: Callable[[Array], bool]
     ) -> ShardLayout:
-        padded = -(-shard.size_bytes // _SHARD_ALIGNMENT_BYTES) * _SHARD_ALIGNMENT_BYTES
-        image = self._memory[start : start + padded]
         kept = frozenset(
             index
             for index, placed in enumerate(shard.placements)
             if not isinstance(placed.source, bytes) and is_immutable(placed.source)
         )
-        pieces = Pieces(shard, skip=kept)
-
-        def copy_chunk(chunk: int) -> None:
-            position, end = pieces.bounds(chunk)
-            for _, _, offset, view in pieces.of_chunk(chunk):
-                if offset != position:
-                    image[position:offset] = bytes(offset - position)
-                position = offset + len(view)
-                copy_bytes(image[offset:position], view)
-            image[position:end] = bytes(end - position)
-
-        for_each_chunk(pieces.num_chunks, lambda: copy_chunk)
-        image[shard.size_bytes :] = bytes(padded - shard.size_bytes)
+        texts = sum(isinstance(placed.source, bytes) for placed in shard.placements)
+        if kept and len(kept) + texts == len(shard.placements):
+            return shard  # none of it can change
+        image = self._memory[start : start + _padded(shard.size_bytes)]
+        _copy_pieces(Pieces(shard, skip=kept), image, is_whole=not kept)
         if not kept:
             return replace(shard, image=image)
         placements = [
@@ -95,3 +85,26 @@ def _moved(placed: Placement, image: memoryview) -> Placement:
         return placed
     view = image[placed.offset : placed.offset + placed.size_bytes]
     return placed._replace(source=np.frombuffer(view, np.uint8))
+
+
+def _copy_pieces(pieces: Pieces, image: memoryview, *, is_whole: bool) -> None:
+    """Copy tensors to where they stand in the file; zeros between them, if the rest counts too."""
+
+    def copy_chunk(chunk: int) -> None:
+        position, end = pieces.bounds(chunk)
+        for _, _, offset, view in pieces.of_chunk(chunk):
+            if is_whole and offset != position:
+                image[position:offset] = bytes(offset - position)
+            position = offset + len(view)
+            copy_bytes(image[offset:position], view)
+        if is_whole:
+            image[position:end] = bytes(end - position)
+
+    for_each_chunk(pieces.num_chunks, lambda: copy_chunk)
+    if is_whole:
+        _, end = pieces.bounds(pieces.num_chunks - 1) if pieces.num_chunks else (0, 0)
+        image[end:] = bytes(len(image) - end)
+
+
+def _padded(size_bytes: int) -> int:
+    return -(-size_bytes // _SHARD_ALIGNMENT_BYTES) * _SHARD_ALIGNMENT_BYTES
