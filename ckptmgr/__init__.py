@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ckptmgr.lifecycle.reading import list_variables, load_checkpoint, load_variable
     from ckptmgr.lifecycle.restore import Restored
     from ckptmgr.lifecycle.run_directory import hold
+    from ckptmgr.lifecycle.run_state import RunState
     from ckptmgr.lifecycle.saver import Saver
     from ckptmgr.lifecycle.state import (
         checkpoint_exists,
@@ -50,6 +51,7 @@ __all__ = [
     "CheckpointWatcher",
     "PartitionedVariable",
     "Restored",
+    "RunState",
     "Saver",
     "checkpoint_exists",
     "checkpoints_iterator",
@@ -75,6 +77,7 @@ _HOMES = {
     "ckptmgr.lifecycle.reading": ("list_variables", "load_checkpoint", "load_variable"),
     "ckptmgr.lifecycle.restore": ("Restored",),
     "ckptmgr.lifecycle.run_directory": ("hold",),
+    "ckptmgr.lifecycle.run_state": ("RunState",),
     "ckptmgr.lifecycle.saver": ("Saver",),
     "ckptmgr.lifecycle.state": (
         "checkpoint_exists",
