@@ -17,6 +17,10 @@ class SaveHandle(str):  # noqa: SLOT000 - it carries the state of a save
         self._is_heard = False
         self._thread: threading.Thread | None = None
 
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        # Another process, or a copy, has no save to wait for: it gets the prefix.
+        return str, (str(self),)
+
     @property
     def is_staged(self) -> bool:
         """Whether the state was copied, so that it may change."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import threading
 import time
 from collections.abc import Callable
@@ -45,6 +47,13 @@ def test_save_returns_while_the_disk_is_busy(tmp_path: Path) -> None:
         assert handle.is_done
         assert manager.all_steps() == [1]
     assert not ckptmgr.load_variable(tmp_path, "w").any()
+
+
+def test_a_handle_sent_to_another_process_is_its_prefix(tmp_path: Path) -> None:
+    handle = CheckpointManager({"w": np.zeros(1)}, tmp_path).save(1)
+    for sent in (pickle.loads(pickle.dumps(handle)), copy.deepcopy(handle)):  # noqa: S301 - our own
+        assert type(sent) is str
+        assert sent == handle
 
 
 def test_every_save_has_the_values_of_its_moment_though_memory_is_reused(tmp_path: Path) -> None:
