@@ -283,8 +283,8 @@ class CheckpointManager:
         subject = subject_of(self._state if state is None else state)
         restored = restore_checkpoint(self._storage, prefix, subject, names)
         self._progress = replace(self._progress, seen_step=restored.step, saved_step=restored.step)
-        duration_secs = time.perf_counter() - began_secs
-        self._listener(events.CheckpointRestored(prefix, restored.step, 0, duration_secs))
+        duration_secs, size = time.perf_counter() - began_secs, restored.size_bytes
+        self._listener(events.CheckpointRestored(prefix, restored.step, size, duration_secs))
         return restored
 
     # ----------------------------------------------------------------------- what there is

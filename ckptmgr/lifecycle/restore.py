@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,8 @@ class Restored:
     metadata: Mapping[str, Any]
     #: The checkpoint's prefix.
     path: str
+    #: Of all its numeric tensors.
+    size_bytes: int
 
 
 def restore_checkpoint(storage: Storage, prefix: str, subject: Subject, names: Names) -> Restored:
@@ -36,6 +39,17 @@ def restore_checkpoint(storage: Storage, prefix: str, subject: Subject, names: N
     with CheckpointReader(prefix, storage=storage) as reader:
         details = catalog.read_metadata(reader)
         state = subject.restore(reader, details, names)
+        size_bytes = _size_of(reader)
     if details is None:
-        return Restored(naming.parse_step(prefix) or 0, state, {}, {}, prefix)
-    return Restored(details.step, state, details.metrics, details.user, prefix)
+        return Restored(naming.parse_step(prefix) or 0, state, {}, {}, prefix, size_bytes)
+    return Restored(details.step, state, details.metrics, details.user, prefix, size_bytes)
+
+
+def _size_of(reader: CheckpointReader) -> int:
+    dtypes = reader.get_variable_to_dtype_map()
+    shapes = reader.get_variable_to_shape_map()
+    return sum(
+        math.prod(shape) * dtypes[name].itemsize
+        for name, shape in shapes.items()
+        if not dtypes[name].hasobject
+    )

@@ -4,6 +4,7 @@ import os
 import shutil
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -174,6 +175,7 @@ def test_events_tell_what_happened(tmp_path: Path) -> None:
         ("SaveCommitted", second),
         ("CheckpointRestored", second),
     ]
+    assert seen[-1] == events.CheckpointRestored(second, 2, 9 * 8, ANY)
     committed = seen[3]
     assert isinstance(committed, events.SaveCommitted)
     names = [n for n in os.listdir(tmp_path) if n.startswith("model.ckpt-2")]
