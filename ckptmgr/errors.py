@@ -312,11 +312,12 @@ def whole_number(name: str, value: object, *, least: int = 1, also: str = "") ->
         name: What the user calls the argument.
         also: What else it may be, for the message: " or None".
     """
-    try:
-        number = operator.index(cast(SupportsIndex, value))
-    except TypeError:
-        number = least - 1
-    if isinstance(value, bool) or number < least:
+    number = least - 1
+    # By name: NumPy's bool is none of Python's, and older versions of it still pass for an index.
+    if type(value).__name__ not in {"bool", "bool_"}:
+        with suppress(TypeError):
+            number = operator.index(cast(SupportsIndex, value))
+    if number < least:
         kind = "a positive integer" if least == 1 else f"an integer of at least {least}"
         raise InvalidArgument(f"{name} must be {kind}{also}, found {value!r:.80}")
     return number
