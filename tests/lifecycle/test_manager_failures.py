@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -123,26 +124,45 @@ def test_a_listener_may_pin_what_was_just_saved(tmp_path: Path) -> None:
     assert manager.all_steps() == [1, 3]
 
 
-def test_a_fork_saves_under_a_name_of_its_own(tmp_path: Path) -> None:
-    class Noting(PosixStorage):
-        def create(self, path: str) -> Any:
-            if ".index.tmp-" in path:
-                (tmp_path / f"token-{os.getpid()}").write_text(path.rpartition("-")[2])
-            return super().create(path)
+# In a process of its own: frameworks that other tests have loaded start threads, which do not
+# survive a fork.
+FORKING_SAVER = """
+import os, pathlib, sys
+import numpy as np
+from ckptmgr import CheckpointManager
+from ckptmgr.storage import PosixStorage
+tmp_path = pathlib.Path(sys.argv[1])
 
-    manager = CheckpointManager(STATE, tmp_path / "run", storage=Noting())
-    manager.save(1)
-    child = os.fork()
-    if child == 0:
-        manager.save(2)
-        manager.close()
-        os._exit(0)
-    assert os.waitpid(child, 0)[1] == 0
-    manager.save(3)
-    tokens = [(tmp_path / f"token-{pid}").read_text() for pid in (os.getpid(), child)]
-    assert len(set(tokens)) == 2
-    assert os.listdir(tmp_path / "run" / ".ckptmgr" / "writers") == [tokens[0]]
-    assert manager.all_steps() == [1, 2, 3]
+class Noting(PosixStorage):
+    def create(self, path):
+        if ".index.tmp-" in path:
+            (tmp_path / f"token-{os.getpid()}").write_text(path.rpartition("-")[2])
+        return super().create(path)
+
+manager = CheckpointManager({"w": np.zeros(3)}, tmp_path / "run", storage=Noting())
+manager.save(1)
+child = os.fork()
+if child == 0:
+    manager.save(2)
+    manager.close()
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+manager.save(3)
+tokens = [(tmp_path / f"token-{pid}").read_text() for pid in (os.getpid(), child)]
+assert len(set(tokens)) == 2
+assert os.listdir(tmp_path / "run" / ".ckptmgr" / "writers") == [tokens[0]]
+print(manager.all_steps())
+"""
+
+
+def test_a_fork_saves_under_a_name_of_its_own(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FORKING_SAVER, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[1, 2, 3]\n", "")
 
 
 def test_a_padded_step_is_restored_by_its_number(tmp_path: Path) -> None:
