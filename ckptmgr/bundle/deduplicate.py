@@ -93,14 +93,14 @@ def match_entries(
     """The tensors of a plan that may be those of the entries, by everything but their bytes."""
     matches = []
     for number, shard in enumerate(plan.shards):
-        for index, placed in enumerate(shard.placements):
-            entry = entries.get(placed.key)
+        sizes_bytes = shard.sizes_bytes.tolist()
+        for index, key in enumerate(shard.keys):
+            entry = entries.get(key)
             # An empty tensor has no bytes to save.
             if (
                 entry is not None
-                and placed.size_bytes
-                and (entry.dtype, entry.shape) == (placed.dtype, placed.shape)
-                and entry.size_bytes == placed.size_bytes
+                and entry.size_bytes == sizes_bytes[index] > 0
+                and (entry.dtype, entry.shape) == shard.form(index)[:2]
                 and entry.offset % alignment_bytes == 0
             ):
                 matches.append(Match(number, index, entry))
@@ -229,8 +229,8 @@ def _with_equal_checksums(plan: BundleLayout, matches: Iterable[Match]) -> Itera
         checksums = _masked_checksums(shard, {match.placement for match in found})
         for match in found:
             # The checksum of strings is not that of their bytes; the layout has it already.
-            stored = shard.placements[match.placement].crc32c
-            if match.entry.crc32c == (checksums[match.placement] if stored is None else stored):
+            index = match.placement
+            if match.entry.crc32c == shard.text_checksums.get(index, checksums[index]):
                 yield match
 
 
@@ -240,7 +240,7 @@ def _masked_checksums(shard: ShardLayout, wanted: set[int]) -> dict[int, int]:
     parts: list[tuple[int, int, int, int]] = []
 
     def add_chunk(chunk: int) -> None:
-        for index, start, _, view in pieces.of_chunk(chunk):
+        for index, _, start, _, view in pieces.of_chunk(chunk):
             parts.append((index, start, len(view), crc32c(view)))
 
     for_each_chunk(pieces.num_chunks, lambda: add_chunk)
@@ -300,7 +300,7 @@ class _Comparison:
 
     def _runs(self, chunk: int) -> Iterator[_Run]:
         run: _Run | None = None
-        for index, start, _, view in self.pieces.of_chunk(chunk):
+        for index, _, start, _, view in self.pieces.of_chunk(chunk):
             if index in self.different:
                 continue
             file, entry = self._stored[index]
@@ -319,7 +319,7 @@ class _Comparison:
 
 
 def _pieces_of(shard: ShardLayout, wanted: Iterable[int]) -> Pieces:
-    return Pieces(shard, skip=frozenset(range(len(shard.placements))).difference(wanted))
+    return Pieces(shard, skip=frozenset(range(len(shard))).difference(wanted))
 
 
 def _are_equal(one: memoryview, other: memoryview) -> bool:

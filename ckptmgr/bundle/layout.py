@@ -12,7 +12,8 @@ Source: docs/formats/tensor-bundle.md; tensorflow/core/util/tensor_bundle/tensor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from operator import attrgetter
@@ -23,7 +24,7 @@ import numpy as np
 from ckptmgr import errors
 from ckptmgr.bundle import slices
 from ckptmgr.bundle.arrays import Array, stored_bytes
-from ckptmgr.bundle.index import SLICE_KEY_MARK
+from ckptmgr.bundle.index import SLICE_KEY_MARK, tensor_of_key
 from ckptmgr.formats import dtypes, string_tensor
 from ckptmgr.formats.bundle_entry import BundleEntry
 from ckptmgr.formats.dtypes import DataType
@@ -51,37 +52,63 @@ class NamedTensor:
     partition: Partition | None = None
 
 
-class Placement(NamedTuple):
-    """One run of bytes in a shard, and what its entry will say of it."""
+#: The tensors of one shard: whole ones by name, which is the quickest, or a list of any.
+ShardTensors = Mapping[str, Array] | Iterable[NamedTensor]
 
-    key: bytes
+
+class Form(NamedTuple):
+    """What many tensors have in common."""
+
     dtype: DataType
     shape: tuple[int, ...]
-    offset: int
-    size_bytes: int
-    #: The array whose bytes these are, or the encoded strings.
-    source: Array | bytes
-    #: Masked; only of strings, where it is not that of the bytes.
-    crc32c: int | None
-
-    def payload(self) -> memoryview:
-        """The bytes to write: C order, little-endian, without a copy where the array is that."""
-        source = self.source
-        if isinstance(source, bytes):
-            return memoryview(source)
-        dtype = source.dtype
-        if dtype.isbuiltin == 1 and dtype.isnative and source.flags.c_contiguous and source.size:
-            return source.data.cast("B")  # what `stored_bytes` gives, five times as fast
-        return stored_bytes(source)
+    #: Whether a contiguous array of this form is, in memory, what is stored.
+    is_stored_as_held: bool
 
 
 @dataclass(frozen=True, slots=True)
 class ShardLayout:
-    placements: tuple[Placement, ...]
+    """The runs of bytes of one shard, in the order of the file, as columns.
+
+    A state may have tens of thousands of tensors, and an object for each would take longer than
+    its bytes.
+    """
+
+    #: The keys of the entries.
+    keys: list[bytes]
+    #: The arrays whose bytes these are, or encoded strings.
+    sources: list[Array | bytes]
+    forms: list[Form]
+    #: Indexes of `forms`.
+    form_of: list[int]
+    #: int64, as `sizes_bytes`.
+    offsets: Array
+    sizes_bytes: Array
+    #: Masked; only of strings, where it is not that of the bytes, by index.
+    text_checksums: dict[int, int]
     size_bytes: int
     #: The whole file as it is to be, where it stands in memory already: page-aligned, and zeros
-    #: behind `size_bytes` up to a page's end. Then nobody looks at the placements' sources.
+    #: behind `size_bytes` up to a page's end. Then nobody looks at `sources`.
     image: memoryview | None = None
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def form(self, index: int) -> Form:
+        return self.forms[self.form_of[index]]
+
+    def in_image(self, index: int, image: memoryview) -> Array:
+        """The bytes of one tensor in an image of the file."""
+        offset, size_bytes = int(self.offsets[index]), int(self.sizes_bytes[index])
+        return np.frombuffer(image[offset : offset + size_bytes], np.uint8)
+
+    def payload(self, index: int) -> memoryview:
+        """The bytes to write: C order, little-endian, without a copy where the array is that."""
+        source = self.sources[index]
+        if isinstance(source, bytes):
+            return memoryview(source)
+        if self.form(index).is_stored_as_held and source.flags.c_contiguous and source.size:
+            return source.data.cast("B")  # what `stored_bytes` gives, five times as fast
+        return stored_bytes(source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +123,7 @@ class BundleLayout:
 
 
 def plan_bundle(
-    shards: Sequence[Iterable[NamedTensor]], *, alignment_bytes: int = DEFAULT_ALIGNMENT_BYTES
+    shards: Sequence[ShardTensors], *, alignment_bytes: int = DEFAULT_ALIGNMENT_BYTES
 ) -> BundleLayout:
     """Lay out the tensors of each shard.
 
@@ -108,44 +135,13 @@ def plan_bundle(
             f"a bundle has at least one shard and an alignment of at least 1 byte, "
             f"found {len(shards)} shards and {alignment_bytes} bytes"
         )
-    keys: set[bytes] = set()
     partitioned: dict[str, list[NamedTensor]] = {}
-    known_dtypes: dict[np.dtype[Any], DataType] = {}
-    layouts = []
-    for tensors in shards:
-        placements = []
-        end = 0
-        # This loop runs once per tensor, tens of thousands of times in a save.
-        for tensor in in_order(tensors):
-            # A single slice that covers everything is a plain entry, as TensorFlow writes it.
-            if tensor.partition is None or is_whole(tensor):
-                key = encode_name(tensor.name)
-            else:
-                key = encode_slice_key(tensor.name, slice_of(tensor))
-                partitioned.setdefault(tensor.name, []).append(tensor)
-            if key in keys:
-                raise _duplicate(tensor.name)
-            keys.add(key)
-            array, offset = tensor.array, -(-end // alignment_bytes) * alignment_bytes
-            dtype = known_dtypes.get(array.dtype)
-            if dtype is None:
-                dtype = known_dtypes[array.dtype] = dtype_of(tensor)
-            source: Array | bytes = array
-            size_bytes, crc32c = array.nbytes, None
-            if dtype is DataType.DT_STRING:
-                source, crc32c = string_tensor.encode_strings(encode_text(tensor))
-                size_bytes = len(source)
-            placements.append(
-                Placement(key, dtype, array.shape, offset, size_bytes, source, crc32c)
-            )
-            end = offset + size_bytes
-        layouts.append(ShardLayout(tuple(placements), end))
+    layouts = [_plan_shard(tensors, partitioned, alignment_bytes) for tensors in shards]
+    described = {name: encode_name(name) for name in sorted(partitioned)}
+    _refuse_duplicates([*(shard.keys for shard in layouts), [*described.values()]])
     entries = []
-    for name, parts in sorted(partitioned.items()):
-        key = encode_name(name)
-        if key in keys:
-            raise _duplicate(name)
-        dtype, shape, stored = describe_partition(name, parts)
+    for name, key in described.items():
+        dtype, shape, stored = describe_partition(name, partitioned[name])
         entries.append((key, BundleEntry(dtype, shape, slices=stored)))
     return BundleLayout(tuple(layouts), tuple(entries))
 
@@ -156,11 +152,11 @@ def without(
     """What is left to write of a plan when some tensors stand elsewhere; no shard of it is empty.
 
     Args:
-        elsewhere: The shard of each such tensor, and its index among the shard's placements.
+        elsewhere: The shard of each such tensor, and its index in it.
     """
     shards = []
     for number, shard in enumerate(plan.shards):
-        count = len(shard.placements)
+        count = len(shard)
         left = [index for index in range(count) if (number, index) not in elsewhere]
         if left:
             shards.append(shard if len(left) == count else _packed(shard, left, alignment_bytes))
@@ -189,6 +185,17 @@ def encode_name(name: str) -> bytes:
         return name.encode("utf-8")
     except UnicodeEncodeError:
         raise errors.InvalidName(f"tensor name {name!r} cannot be encoded as UTF-8") from None
+
+
+def encode_names(names: Sequence[str]) -> list[bytes]:
+    """The keys of whole tensors; raises as `encode_name` does."""
+    try:
+        keys = list(map(str.encode, names))
+    except UnicodeEncodeError:
+        keys = [b""]
+    if b"" in keys or any(key < b"\1" for key in keys):
+        return list(map(encode_name, names))  # it raises at the one that is wrong
+    return keys
 
 
 def is_whole(tensor: NamedTensor) -> bool:
@@ -295,21 +302,96 @@ def _full_shape(tensor: NamedTensor) -> tuple[int, ...]:
     return tensor.partition.full_shape if tensor.partition else tensor.array.shape
 
 
-def _duplicate(name: str) -> errors.DuplicateName:
-    return errors.DuplicateName(f"two tensors have the name {name!r}")
+def _plan_shard(
+    tensors: ShardTensors, partitioned: dict[str, list[NamedTensor]], alignment_bytes: int
+) -> ShardLayout:
+    """Lay out one shard, and note the parts of partitioned tensors."""
+    if isinstance(tensors, Mapping):
+        names = sorted(tensors)
+        keys, arrays = encode_names(names), [tensors[name] for name in names]
+    else:
+        ordered = in_order(tensors)
+        names, arrays = [t.name for t in ordered], [t.array for t in ordered]
+        keys = [_key_of(tensor, partitioned) for tensor in ordered]
+    forms: dict[tuple[np.dtype[Any], tuple[int, ...]], int] = {}
+    described: list[Form] = []
+    form_of = []
+    # This loop runs once per tensor, tens of thousands of times in a save.
+    for index, array in enumerate(arrays):
+        form = array.dtype, array.shape
+        number = forms.get(form)
+        if number is None:
+            number = forms[form] = len(described)
+            described.append(_describe(NamedTensor(names[index], array)))
+        form_of.append(number)
+    sources: list[Array | bytes] = [*arrays]
+    sizes_bytes = np.fromiter((array.nbytes for array in arrays), np.int64, len(arrays))
+    text_checksums = {}
+    if any(form.dtype is DataType.DT_STRING for form in described):
+        for index, number in enumerate(form_of):
+            if described[number].dtype is DataType.DT_STRING:
+                texts = encode_text(NamedTensor(names[index], arrays[index]))
+                sources[index], text_checksums[index] = string_tensor.encode_strings(texts)
+                sizes_bytes[index] = len(sources[index])
+    offsets, size_bytes = _aligned_offsets(sizes_bytes, alignment_bytes)
+    return ShardLayout(
+        keys, sources, described, form_of, offsets, sizes_bytes, text_checksums, size_bytes
+    )
+
+
+def _describe(tensor: NamedTensor) -> Form:
+    dtype = tensor.array.dtype
+    as_held = dtype.isbuiltin == 1 and dtype.isnative and sys.byteorder == "little"
+    return Form(dtype_of(tensor), tensor.array.shape, as_held and not dtype.hasobject)
+
+
+def _key_of(tensor: NamedTensor, partitioned: dict[str, list[NamedTensor]]) -> bytes:
+    # A single slice that covers everything is a plain entry, as TensorFlow writes it.
+    if tensor.partition is None or is_whole(tensor):
+        return encode_name(tensor.name)
+    partitioned.setdefault(tensor.name, []).append(tensor)
+    return encode_slice_key(tensor.name, slice_of(tensor))
+
+
+def _aligned_offsets(sizes_bytes: Array, alignment_bytes: int) -> tuple[Array, int]:
+    """Where runs of these sizes begin, and where the last one ends."""
+    padded = -(-sizes_bytes // alignment_bytes) * alignment_bytes
+    offsets = np.cumsum(padded) - padded
+    return offsets, int(offsets[-1] + sizes_bytes[-1]) if len(offsets) else 0
+
+
+def _refuse_duplicates(keys: Iterable[list[bytes]]) -> None:
+    seen: set[bytes] = set()
+    for listed in keys:
+        fresh = set(listed)
+        if len(fresh) < len(listed) or not seen.isdisjoint(fresh):
+            twice = next(key for key in listed if key in seen or listed.count(key) > 1)
+            raise errors.DuplicateName(f"two tensors have the name {tensor_of_key(twice)!r}")
+        seen |= fresh
 
 
 def _packed(shard: ShardLayout, left: list[int], alignment_bytes: int) -> ShardLayout:
     """A shard with some of its tensors only, behind one another."""
-    placements = []
-    end = 0
-    for index in left:
-        placed = shard.placements[index]
-        source = placed.source
-        if shard.image is not None and not isinstance(source, bytes):
-            # The original may have changed since.
-            source = np.asarray(shard.image[placed.offset : placed.offset + placed.size_bytes])
-        offset = -(-end // alignment_bytes) * alignment_bytes
-        placements.append(placed._replace(offset=offset, source=source))
-        end = offset + placed.size_bytes
-    return ShardLayout(tuple(placements), end)
+    sources = [shard.sources[index] for index in left]
+    if shard.image is not None:
+        # The originals may have changed since.
+        for place, index in enumerate(left):
+            if not isinstance(sources[place], bytes):
+                sources[place] = shard.in_image(index, shard.image)
+    sizes_bytes = shard.sizes_bytes[left]
+    offsets, size_bytes = _aligned_offsets(sizes_bytes, alignment_bytes)
+    return replace(
+        shard,
+        keys=[shard.keys[index] for index in left],
+        sources=sources,
+        form_of=[shard.form_of[index] for index in left],
+        offsets=offsets,
+        sizes_bytes=sizes_bytes,
+        text_checksums={
+            place: shard.text_checksums[index]
+            for place, index in enumerate(left)
+            if index in shard.text_checksums
+        },
+        size_bytes=size_bytes,
+        image=None,
+    )

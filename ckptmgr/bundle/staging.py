@@ -12,10 +12,8 @@ import mmap
 from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
-
 from ckptmgr.bundle.arrays import Array
-from ckptmgr.bundle.layout import BundleLayout, Placement, ShardLayout
+from ckptmgr.bundle.layout import BundleLayout, ShardLayout
 from ckptmgr.bundle.write_engine import Pieces, copy_bytes, for_each_chunk
 
 #: The start of each shard in the buffer; the size of a page, and of what O_DIRECT asks at most.
@@ -53,21 +51,20 @@ class StagingBuffer:
     ) -> ShardLayout:
         kept = frozenset(
             index
-            for index, placed in enumerate(shard.placements)
-            if not isinstance(placed.source, bytes) and is_immutable(placed.source)
+            for index, source in enumerate(shard.sources)
+            if not isinstance(source, bytes) and is_immutable(source)
         )
-        texts = sum(isinstance(placed.source, bytes) for placed in shard.placements)
-        if kept and len(kept) + texts == len(shard.placements):
+        if kept and len(kept) + len(shard.text_checksums) == len(shard):
             return shard  # none of it can change
         image = self._memory[start : start + _padded(shard.size_bytes)]
-        _copy_pieces(Pieces(shard, skip=kept), image, is_whole=not kept)
+        _copy_pieces(Pieces(shard, skip=kept or None), image, is_whole=not kept)
         if not kept:
             return replace(shard, image=image)
-        placements = [
-            placed if index in kept else _moved(placed, image)
-            for index, placed in enumerate(shard.placements)
+        sources = [
+            source if index in kept or isinstance(source, bytes) else shard.in_image(index, image)
+            for index, source in enumerate(shard.sources)
         ]
-        return replace(shard, placements=tuple(placements))
+        return replace(shard, sources=sources)
 
     def _reserve(self, size_bytes: int) -> None:
         if size_bytes <= len(self._memory):
@@ -79,24 +76,16 @@ class StagingBuffer:
         self._memory = memoryview(memory)
 
 
-def _moved(placed: Placement, image: memoryview) -> Placement:
-    """A placement whose bytes are taken from the image."""
-    if isinstance(placed.source, bytes):
-        return placed
-    view = image[placed.offset : placed.offset + placed.size_bytes]
-    return placed._replace(source=np.frombuffer(view, np.uint8))
-
-
 def _copy_pieces(pieces: Pieces, image: memoryview, *, is_whole: bool) -> None:
     """Copy tensors to where they stand in the file; zeros between them, if the rest counts too."""
 
     def copy_chunk(chunk: int) -> None:
         position, end = pieces.bounds(chunk)
-        for _, _, offset, view in pieces.of_chunk(chunk):
-            if is_whole and offset != position:
-                image[position:offset] = bytes(offset - position)
-            position = offset + len(view)
-            copy_bytes(image[offset:position], view)
+        for piece in pieces.of_chunk(chunk):
+            if is_whole and piece.offset != position:
+                image[position : piece.offset] = bytes(piece.offset - position)
+            position = piece.offset + len(piece.view)
+            copy_bytes(image[piece.offset : position], piece.view)
         if is_whole:
             image[position:end] = bytes(end - position)
 

@@ -22,9 +22,10 @@ from functools import partial
 
 from ckptmgr import errors, naming
 from ckptmgr.bundle import deduplicate, layout, write_engine
-from ckptmgr.bundle.layout import BundleLayout, NamedTensor, Placement, ShardLayout
+from ckptmgr.bundle.arrays import Array
+from ckptmgr.bundle.layout import BundleLayout, ShardLayout, ShardTensors
 from ckptmgr.formats import table_writer
-from ckptmgr.formats.bundle_entries import EntryGroup, encode_alike
+from ckptmgr.formats.bundle_entries import EntryColumns, encode_entries
 from ckptmgr.formats.bundle_entry import (
     HEADER_KEY,
     BundleHeader,
@@ -63,8 +64,8 @@ class StagedBundle:
     #: The shards under their temporary names: first those that are links, then those written.
     _data_files: list[str] = field(default_factory=list)
     _num_linked: int = 0
-    #: All of the index but the header, by key.
-    _entries: list[tuple[bytes, bytes]] = field(default_factory=list)
+    #: All of the index, by key.
+    _entries: dict[bytes, bytes] = field(default_factory=dict)
     #: What there is to remove should the save not succeed.
     _temporaries: list[str] = field(default_factory=list)
     _renamed: list[str] = field(default_factory=list)
@@ -138,8 +139,8 @@ class StagedBundle:
             self._data_files.append(shard.path)
             self.linked_bytes += shard.used_bytes
             for number, index, entry in shard.matches:
-                key = plan.shards[number].placements[index].key
-                self._entries.append((key, encode_entry(entry._replace(shard_id=shard_id))))
+                key = plan.shards[number].keys[index]
+                self._entries[key] = encode_entry(entry._replace(shard_id=shard_id))
                 elsewhere.add((number, index))
         self._num_linked = len(linked)
         if self.options.observer is not None:
@@ -165,9 +166,10 @@ class StagedBundle:
                 open_files.callback(file.close)
                 self._data_files.append(path)
                 syncs.append(file.sync)
-                self._entries += _write_shard(file, shard, shard_id, self.options)
-            self._entries += [(key, encode_entry(entry)) for key, entry in plan.partitioned]
-            self._entries.sort()
+                checksums = _write_shard(file, shard, self.options)
+                entries = encode_entries(_columns(shard, checksums), shard_id)
+                self._entries.update(zip(shard.keys, entries, strict=True))
+            self._entries.update((key, encode_entry(entry)) for key, entry in plan.partitioned)
             # Before any name leads to them. At the same time as the index, because the file system
             # then makes one commit of both.
             syncing = _InBackground(syncs) if self.options.durable else nullcontext()
@@ -175,8 +177,11 @@ class StagedBundle:
                 self._write_index()
 
     def _write_index(self) -> None:
-        header = BundleHeader(num_shards=self.num_shards)
-        table = table_writer.encode_table([(HEADER_KEY, encode_header(header)), *self._entries])
+        self._entries[HEADER_KEY] = encode_header(BundleHeader(num_shards=self.num_shards))
+        keys = sorted(self._entries)
+        table = table_writer.encode_table(
+            zip(keys, map(self._entries.__getitem__, keys), strict=True)
+        )
         path = self._index_temporary()
         self._temporaries.append(path)
         write_file(self.storage, path, table, durable=self.options.durable)
@@ -186,7 +191,7 @@ class StagedBundle:
 def stage(
     storage: Storage,
     prefix: str,
-    shards: Sequence[Iterable[NamedTensor]],
+    shards: Sequence[ShardTensors],
     options: WriteOptions,
     *,
     previous: str | None = None,
@@ -275,32 +280,16 @@ class _InBackground:
             self._failure = error
 
 
-def _write_shard(
-    file: WritableFile, shard: ShardLayout, shard_id: int, options: WriteOptions
-) -> list[tuple[bytes, bytes]]:
-    """Fill a shard's file; returns the key and encoded entry of each tensor."""
+def _write_shard(file: WritableFile, shard: ShardLayout, options: WriteOptions) -> Array:
+    """Fill a shard's file; returns the masked checksum of each tensor."""
     if shard.size_bytes:
         file.preallocate(shard.size_bytes)
-    checksums = write_engine.write_shard(
-        file, shard, durable=options.durable, observer=options.observer
-    )
-    return _encode_entries(shard.placements, checksums, shard_id)
+    return write_engine.write_shard(file, shard, durable=options.durable, observer=options.observer)
 
 
-def _encode_entries(
-    placements: Sequence[Placement], checksums: Sequence[int], shard_id: int
-) -> list[tuple[bytes, bytes]]:
-    groups: dict[EntryGroup, list[int]] = {}
-    for index, placed in enumerate(placements):
-        group = EntryGroup(placed.dtype, placed.shape, shard_id, placed.size_bytes)
-        groups.setdefault(group, []).append(index)
-    entries = [(placed.key, b"") for placed in placements]
-    for group, indices in groups.items():
-        offsets = [placements[index].offset for index in indices]
-        encoded = encode_alike(group, offsets, [checksums[index] for index in indices])
-        for index, entry in zip(indices, encoded, strict=True):
-            entries[index] = (placements[index].key, entry)
-    return entries
+def _columns(shard: ShardLayout, checksums: Array) -> EntryColumns:
+    forms = [(form.dtype, form.shape) for form in shard.forms]
+    return EntryColumns(forms, shard.form_of, shard.offsets, shard.sizes_bytes, checksums)
 
 
 def _standing_shards(storage: Storage, prefix: str) -> dict[str, int]:

@@ -15,6 +15,8 @@ import numpy as np
 
 from ckptmgr.formats.bundle_entry import BundleEntry, encode_entry
 
+Array = np.ndarray[Any, Any]
+
 # Smaller groups are encoded one by one: NumPy's calls cost as much as some tens of entries.
 _FEWEST_ALIKE = 64
 
@@ -32,19 +34,48 @@ class EntryGroup(NamedTuple):
     size_bytes: int
 
 
-def encode_alike(
-    group: EntryGroup, offsets: Sequence[int], checksums: Sequence[int]
-) -> list[bytes]:
-    """Encode the entries of a group, one for each offset and masked checksum."""
-    if len(offsets) < _FEWEST_ALIKE or max(offsets) >= _LARGEST_OFFSET or 0 in checksums:
-        return [_encode_one(group, *pair) for pair in zip(offsets, checksums, strict=True)]
-    all_offsets = np.array(offsets, np.int64)
-    all_checksums = np.array(checksums, "<u4")
+class EntryColumns(NamedTuple):
+    """What the entries of one shard say, each column in the order of the tensors."""
+
+    #: The distinct pairs of dtype and shape.
+    forms: Sequence[tuple[int, tuple[int, ...]]]
+    #: Indexes of `forms`.
+    form_of: Sequence[int]
+    #: int64, as `sizes_bytes`.
+    offsets: Array
+    sizes_bytes: Array
+    #: uint32, masked.
+    checksums: Array
+
+
+def encode_entries(columns: EntryColumns, shard_id: int) -> list[bytes]:
+    """Encode the entries of a shard."""
+    form_of = np.array(columns.form_of, np.int64)
+    order = np.lexsort((columns.sizes_bytes, form_of))
+    kinds = np.stack((form_of[order], columns.sizes_bytes[order]))
+    borders = np.flatnonzero((kinds[:, 1:] != kinds[:, :-1]).any(0)) + 1
+    encoded: list[bytes] = [b""] * len(order)
+    for places in np.split(order, borders) if len(order) else ():
+        dtype, shape = columns.forms[form_of[places[0]]]
+        group = EntryGroup(dtype, shape, shard_id, int(columns.sizes_bytes[places[0]]))
+        found = encode_alike(group, columns.offsets[places], columns.checksums[places])
+        for place, entry in zip(places.tolist(), found, strict=True):
+            encoded[place] = entry
+    return encoded
+
+
+def encode_alike(group: EntryGroup, offsets: Array, checksums: Array) -> list[bytes]:
+    """Encode the entries of a group, one for each offset (int64) and masked checksum (uint32)."""
+    is_small = len(offsets) < _FEWEST_ALIKE
+    if is_small or offsets.max() >= _LARGEST_OFFSET or not checksums.all():
+        pairs = zip(offsets.tolist(), checksums.tolist(), strict=True)
+        return [_encode_one(group, *pair) for pair in pairs]
+    checksums = checksums.astype("<u4")
     encoded: list[bytes] = [b""] * len(offsets)
-    lengths = _varint_lengths(all_offsets)
+    lengths = _varint_lengths(offsets)
     for length in np.unique(lengths).tolist():
         places = np.flatnonzero(lengths == length)
-        rows = _rows(group, length, all_offsets[places], all_checksums[places])
+        rows = _rows(group, length, offsets[places], checksums[places])
         width = rows.shape[1]
         content = rows.tobytes()
         for row, place in enumerate(places.tolist()):
@@ -58,7 +89,7 @@ def _encode_one(group: EntryGroup, offset: int, checksum: int) -> bytes:
     )
 
 
-def _varint_lengths(offsets: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _varint_lengths(offsets: Array) -> Array:
     """How many bytes each offset takes; an offset of 0 is left out, with its tag."""
     lengths = np.zeros(len(offsets), np.int64)
     for bits in (0, 7, 14, 21):
@@ -66,9 +97,7 @@ def _varint_lengths(offsets: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return lengths
 
 
-def _rows(
-    group: EntryGroup, length: int, offsets: np.ndarray[Any, Any], checksums: np.ndarray[Any, Any]
-) -> np.ndarray[Any, Any]:
+def _rows(group: EntryGroup, length: int, offsets: Array, checksums: Array) -> Array:
     """The entries whose offsets have varints of `length` bytes, one per row."""
     # Any offset of that length shows where the bytes that differ lie.
     sample = _encode_one(group, int(offsets[0]), int(checksums[0]))

@@ -13,12 +13,15 @@ Source: tensorflow/core/lib/hash/crc32c.h; leveldb/util/crc32c.h.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
+
+import numpy as np
 
 # The wrapper would cost more than the checksum of a small tensor, so this is the function itself.
 # `crc32c(data, value=0)`: `value` is the checksum of what came before `data`.
 from crc32c import crc32c
 
-__all__ = ["crc32c", "mask", "unmask"]
+__all__ = ["combine", "crc32c", "mask", "mask_all", "unmask"]
 
 # kMaskDelta in both sources.
 _MASK_DELTA = 0xA282EAD8
@@ -29,6 +32,13 @@ _POLYNOMIAL_REFLECTED = 0x82F63B78
 def mask(crc: int) -> int:
     """The stored form of a checksum: rotated right by 15 bits, plus a constant."""
     return ((crc >> 15 | crc << 17) + _MASK_DELTA) & _UINT32
+
+
+def mask_all(crcs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """`mask` of each in an array of uint32."""
+    rotated: np.ndarray[Any, Any] = crcs >> np.uint32(15) | crcs << np.uint32(17)
+    rotated += np.uint32(_MASK_DELTA)
+    return rotated
 
 
 def unmask(masked: int) -> int:

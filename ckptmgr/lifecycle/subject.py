@@ -5,7 +5,7 @@ A subject turns a state into named tensors and a skeleton, and puts a checkpoint
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from ckptmgr import errors, naming
 from ckptmgr.bundle.checkpoint_reader import CheckpointReader
-from ckptmgr.bundle.layout import NamedTensor
+from ckptmgr.bundle.layout import NamedTensor, ShardTensors
 from ckptmgr.lifecycle import fill, tree, variables
 from ckptmgr.lifecycle.metadata import CheckpointMetadata
 from ckptmgr.lifecycle.saver import Saver
@@ -26,7 +26,7 @@ class Snapshot:
     """A state as it goes to disk."""
 
     #: The tensors of each shard.
-    shards: list[list[NamedTensor]]
+    shards: Sequence[ShardTensors]
     skeleton: tree.Skeleton | None
     #: The ids of the arrays that cannot change.
     immutable: frozenset[int] = frozenset()
@@ -34,7 +34,11 @@ class Snapshot:
     def beside(self, tensor: NamedTensor) -> Snapshot:
         """The same with one more tensor in the first shard."""
         first, *rest = self.shards
-        return replace(self, shards=[[tensor, *first], *rest])
+        if isinstance(first, Mapping):
+            first = {**first, tensor.name: tensor.array}
+        else:
+            first = [*first, tensor]
+        return replace(self, shards=[first, *rest])
 
     def is_immutable(self, array: np.ndarray[Any, Any]) -> bool:
         """Whether nobody can change an array, so that it need not be copied."""
@@ -58,8 +62,7 @@ class TreeSubject:
 
     def snapshot(self) -> Snapshot:
         flat = tree.flatten(self.state)
-        tensors = [NamedTensor(name, array) for name, array in flat.arrays.items()]
-        return Snapshot([tensors], flat.skeleton, flat.immutable)
+        return Snapshot([flat.arrays], flat.skeleton, flat.immutable)
 
     def restore(
         self, reader: CheckpointReader, metadata: CheckpointMetadata | None, names: Names

@@ -6,8 +6,9 @@ a tuple, an int key from a str key, a Python float from an array) is the *skelet
 kept beside the tensors, so that a state can be rebuilt without a target.
 
     leaf        its kind, a string (`leaves.py`)
-    container   {"dict": [[key, child], ...]}  {"list": [child, ...]}  {"tuple": [child, ...]}
-                {"fields": [[name, child], ...]}    a dataclass or a namedtuple
+    container   {"dict": {key: child, ...}}  {"list": [child, ...]}  {"tuple": [child, ...]}
+                {"items": [[key, child], ...]}      a dict of which some keys are ints
+                {"fields": {name: child, ...}}      a dataclass or a namedtuple
                 {"object": child}                   what its state_dict() returned
                 {"versioned": [versions, child]}    a state_dict() of PyTorch's with its `_metadata`
                 {"random": child}                   the state of a NumPy random generator
@@ -20,13 +21,14 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ckptmgr import errors
+from ckptmgr.formats.dtypes import NUMERIC_NUMBERS
 from ckptmgr.lifecycle import foreign, leaves
 from ckptmgr.lifecycle.metadata import METADATA_NAME
 
@@ -39,7 +41,8 @@ ROOT_NAME = "state"
 _DEPTH_LIMIT = 200
 
 _WRAPPERS = frozenset({"object", "random", "versioned"})
-_KEYED = frozenset({"dict", "fields"})
+_NAMED = frozenset({"dict", "fields"})
+_KEYED = _NAMED | {"items"}
 
 Array = np.ndarray[Any, Any]
 Skeleton = Any  # JSON: str, or a dict with one entry
@@ -69,6 +72,7 @@ def flatten(state: Any, encode: Encode = leaves.encode_leaf) -> FlatState:
     """
     parts = _Parts(encode)
     skeleton = _flatten(state, (), parts)
+    _validate_names(parts.arrays)
     return FlatState(parts.arrays, skeleton, frozenset(parts.immutable))
 
 
@@ -112,7 +116,9 @@ def kind_of(skeleton: Skeleton) -> str:
     if isinstance(skeleton, str):
         return skeleton
     kind, content = _container(skeleton, (), 0)
-    return kind_of(content) if kind == "versioned" else kind
+    if kind == "versioned":
+        return kind_of(content)
+    return "dict" if kind == "items" else kind
 
 
 def length_of(skeleton: Skeleton | None) -> int | None:
@@ -220,20 +226,48 @@ def _flatten(node: Any, path: tuple[str, ...], parts: _Parts) -> Skeleton:
     if is_random_generator(node):
         return {"random": _flatten(random_state(node), path, parts)}
     if isinstance(node, Mapping):
-        children = [
-            [_json_key(key, path), _flatten(child, (*path, str(key)), parts)]
-            for key, child in node.items()
-        ]
+        skeleton = _flatten_mapping(node, path, parts)
         versions = getattr(node, "_metadata", None)
         if isinstance(node, OrderedDict) and isinstance(versions, Mapping):
-            return {"versioned": [_json_versions(versions), {"dict": children}]}
-        return {"dict": children}
+            return {"versioned": [_json_versions(versions), skeleton]}
+        return skeleton
     if (names := fields_of(node)) is not None:
-        return {"fields": [[n, _flatten(getattr(node, n), (*path, n), parts)] for n in names]}
+        return {"fields": {n: _flatten(getattr(node, n), (*path, n), parts) for n in names}}
     if isinstance(node, list | tuple):
         kind = "list" if isinstance(node, list) else "tuple"
         return {kind: [_flatten(c, (*path, str(i)), parts) for i, c in enumerate(node)]}
     return _flatten_leaf(node, path, parts)
+
+
+def _flatten_mapping(node: Mapping[Any, Any], path: tuple[str, ...], parts: _Parts) -> Skeleton:
+    children: dict[str | int, Skeleton] = {}
+    arrays, base = parts.arrays, "".join(f"{key}/" for key in path)
+    # This loop runs once per tensor of a state that is a flat dict, tens of thousands of times.
+    for key, child in node.items():
+        if type(child) is np.ndarray and type(key) is str and child.dtype.num in NUMERIC_NUMBERS:
+            name = base + key
+            if name in arrays:
+                raise _duplicate(name)
+            arrays[name] = child
+            children[key] = leaves.ARRAY
+        else:
+            children[_json_key(key, path)] = _flatten(child, (*path, str(key)), parts)
+    if all(issubclass(kind, str) for kind in set(map(type, children))):
+        return {"dict": children}
+    return {"items": [[key, child] for key, child in children.items()]}
+
+
+def _validate_names(names: Collection[str]) -> None:
+    """`validate_name` of each; of many in a row, only those that need a closer look."""
+    try:
+        "".join(names).encode("utf-8")
+    except UnicodeEncodeError:
+        suspects = set(names)
+    else:
+        suspects = {name for name in RESERVED_NAMES if name in names}
+        suspects |= {name for name in names if name < "\1"}  # is empty, or begins with NUL
+    for name in sorted(suspects):
+        validate_name(name)
 
 
 def _flatten_leaf(value: Any, path: tuple[str, ...], parts: _Parts) -> str:
@@ -242,12 +276,16 @@ def _flatten_leaf(value: Any, path: tuple[str, ...], parts: _Parts) -> str:
     kind, array = parts.encode(value, name)
     if array is not None:
         if name in parts.arrays:
-            raise errors.DuplicateName(f"two leaves of the state have the name {name!r}")
+            raise _duplicate(name)
         parts.arrays[name] = array
         adapter = foreign.adapter_of(value) if foreign.is_foreign(kind) else None
         if adapter is not None and not adapter.array_can_change(value):
             parts.immutable.add(id(array))
     return kind
+
+
+def _duplicate(name: str) -> errors.DuplicateName:
+    return errors.DuplicateName(f"two leaves of the state have the name {name!r}")
 
 
 def _json_versions(versions: Mapping[Any, Any]) -> dict[str, dict[str, Any]]:
@@ -334,21 +372,23 @@ def _collect_parts(
         _collect_parts(child, (*path, str(key)), found, depth + 1)
 
 
-def _items(kind: str, content: Any) -> list[tuple[Any, Skeleton]]:
-    if kind in _KEYED:
-        return [(key, child) for key, child in content]
-    return list(enumerate(content))
+def _items(kind: str, content: Any) -> Iterable[tuple[Any, Skeleton]]:
+    if kind in _NAMED:
+        return content.items()  # type: ignore[no-any-return]
+    return map(tuple, content) if kind == "items" else enumerate(content)
 
 
 def _container(skeleton: Skeleton, path: tuple[str, ...], depth: int) -> tuple[str, Any]:
     """The kind and content of a container, once it is sure to be one that `flatten` makes."""
     if isinstance(skeleton, dict) and len(skeleton) == 1 and depth <= _DEPTH_LIMIT:
         ((kind, content),) = skeleton.items()
-        keyed = kind in _KEYED and isinstance(content, list) and all(map(_is_pair, content))
-        listed = kind in {"list", "tuple"} and isinstance(content, list)
+        named = kind in _NAMED and isinstance(content, dict)
+        listed = kind in {"items", "list", "tuple"} and isinstance(content, list)
+        if kind == "items" and listed:
+            listed = all(map(_is_pair, content))
         if kind == "versioned" and _is_versioned(content):
             return kind, content[1]
-        if kind in {"object", "random"} or keyed or listed:
+        if kind in {"object", "random"} or named or listed:
             return kind, content
     raise errors.MalformedMetadata(
         f"the recorded structure is not one, at {name_of(path)!r}", found=_brief(skeleton)
@@ -368,8 +408,8 @@ def _is_pair(item: Any) -> bool:
 
 
 def _is_versioned(item: Any) -> bool:
-    is_pair = isinstance(item, list) and len(item) == 2
-    return is_pair and isinstance(item[0], dict) and isinstance(item[1], dict) and "dict" in item[1]
+    is_pair = isinstance(item, list) and len(item) == 2 and all(isinstance(i, dict) for i in item)
+    return is_pair and len(item[1]) == 1 and kind_of(item[1]) == "dict"
 
 
 def _with_versions(state: Mapping[Any, Any], versions: Mapping[str, Any]) -> OrderedDict[Any, Any]:

@@ -242,7 +242,7 @@ def test_match_entries() -> None:
         b"odd": BundleEntry(DataType.DT_DOUBLE, (2,), 0, 40, 16),
         b"gone": BundleEntry(DataType.DT_DOUBLE, (2,), 0, 0, 16),
     }
-    index = [placed.key for placed in plan.shards[0].placements].index(b"same")
+    index = plan.shards[0].keys.index(b"same")
     assert match_entries(plan, entries, 64) == [Match(0, index, entries[b"same"])]
     assert {match.entry.offset for match in match_entries(plan, entries, 1)} == {128, 40}
 

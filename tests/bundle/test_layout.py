@@ -8,7 +8,7 @@ import pytest
 
 from ckptmgr import errors
 from ckptmgr.bundle.arrays import stored_bytes
-from ckptmgr.bundle.layout import NamedTensor, Partition, plan_bundle
+from ckptmgr.bundle.layout import NamedTensor, Partition, ShardLayout, ShardTensors, plan_bundle
 from ckptmgr.formats.tensor_slice import Extent, TensorSlice
 from tests.bundle import cases
 
@@ -22,8 +22,13 @@ def test_offsets(alignment_bytes: int, offsets: list[int], size_bytes: int) -> N
         name: np.zeros(size, np.int8) for name, size in zip("abcd", (3, 0, 5, 2), strict=True)
     }
     (shard,) = plan_bundle([cases.named(tensors)], alignment_bytes=alignment_bytes).shards
-    assert [placement.offset for placement in shard.placements] == offsets
+    assert shard.offsets.tolist() == offsets
     assert shard.size_bytes == size_bytes
+
+
+def described(shard: ShardLayout) -> list[Any]:
+    forms = [shard.form(index) for index in range(len(shard))]
+    return [shard.keys, forms, shard.offsets.tolist(), shard.sizes_bytes.tolist()]
 
 
 def test_order_of_tensors_makes_no_difference() -> None:
@@ -33,15 +38,22 @@ def test_order_of_tensors_makes_no_difference() -> None:
         *cases.parts("p", full, np.s_[0:2, :], np.s_[2:5, :], np.s_[5:6, :]),
     ]
     expected = plan_bundle([tensors])
-    keys = [placement.key for placement in expected.shards[0].placements]
+    keys = expected.shards[0].keys
     assert keys == sorted(keys, key=lambda key: key.removeprefix(b"\0"))
     for seed in range(5):
         shuffled = random.Random(seed).sample(tensors, len(tensors))
         again = plan_bundle([shuffled])
-        assert [p[:5] for p in again.shards[0].placements] == [
-            p[:5] for p in expected.shards[0].placements
-        ]
+        assert described(again.shards[0]) == described(expected.shards[0])
         assert again.partitioned == expected.partitioned
+
+
+def test_tensors_by_name_are_laid_out_as_a_list_of_them() -> None:
+    arrays = {**cases.ALL, "é": np.ones(3), "a/b": np.ones(4), "a": np.ones(4, np.int8)}
+    (by_name,), (listed,) = (
+        plan_bundle([tensors]).shards for tensors in (arrays, cases.named(arrays))
+    )
+    assert described(by_name) == described(listed)
+    assert by_name.text_checksums == listed.text_checksums
 
 
 def test_partitioned_entry() -> None:
@@ -63,7 +75,7 @@ def test_only_part_is_a_plain_entry(array: Any) -> None:
     partition = Partition(array.shape, (0,) * array.ndim)
     plan = plan_bundle([[NamedTensor("w", array, partition)]])
     assert plan.partitioned == ()
-    assert plan.shards[0].placements[0].key == b"w"
+    assert plan.shards[0].keys == [b"w"]
 
 
 def part(shape: tuple[int, ...], starts: tuple[int, ...], full: tuple[int, ...]) -> NamedTensor:
@@ -72,7 +84,7 @@ def part(shape: tuple[int, ...], starts: tuple[int, ...], full: tuple[int, ...])
 
 PLAIN = NamedTensor("w", np.zeros(2, np.float32))
 
-REFUSED: list[tuple[list[list[NamedTensor]], type[Exception], str]] = [
+REFUSED: list[tuple[list[ShardTensors], type[Exception], str]] = [
     ([[PLAIN, PLAIN]], errors.DuplicateName, "two tensors have the name 'w'"),
     ([[PLAIN], [PLAIN]], errors.DuplicateName, "two tensors have the name 'w'"),
     ([[PLAIN, part((1,), (0,), (2,))]], errors.DuplicateName, "two tensors have the name 'w'"),
@@ -125,12 +137,18 @@ REFUSED: list[tuple[list[list[NamedTensor]], type[Exception], str]] = [
         "tensor 'w': TensorFlow cannot put slices of dtype float16 together",
     ),
     ([], errors.InvalidArgument, "at least one shard"),
+    ([{"w": PLAIN.array}, {"w": PLAIN.array}], errors.DuplicateName, "have the name 'w'"),
+    ([{"w": PLAIN.array}, [part((1,), (0,), (2,))]], errors.DuplicateName, "have the name 'w'"),
+    ([{"a": PLAIN.array, "": PLAIN.array}], errors.InvalidName, "must not be empty"),
+    ([{"a": PLAIN.array, "\0a": PLAIN.array}], errors.InvalidName, "begin with a NUL"),
+    ([{"a": PLAIN.array, "\ud800": PLAIN.array}], errors.InvalidName, "encoded as UTF-8"),
+    ([{"when": np.zeros(2, "M8[s]")}], errors.UnsupportedDtype, "tensor 'when': .*datetime64"),
 ]
 
 
 @pytest.mark.parametrize(("shards", "error", "message"), REFUSED)
 def test_refused(
-    shards: list[list[NamedTensor]], error: type[errors.InvalidArgument], message: str
+    shards: list[ShardTensors], error: type[errors.InvalidArgument], message: str
 ) -> None:
     with pytest.raises(error, match=message):
         plan_bundle(shards)

@@ -173,11 +173,15 @@ def test_a_state_that_contains_itself_is_refused() -> None:
         {"what": []},
         5,
         None,
-        {"dict": [["a"]]},
-        {"dict": [[[], "array"]]},
+        {"dict": [["a", "array"]]},
+        {"fields": [["a", "array"]]},
+        {"items": 5},
+        {"items": {"a": "array"}},
+        {"items": [["a"]]},
+        {"items": [[[], "array"]]},
         {"versioned": 5},
         {"versioned": [{}]},
-        {"versioned": [[], {"dict": []}]},
+        {"versioned": [[], {"dict": {}}]},
         {"versioned": [{}, {"list": []}]},
         {},
     ],
@@ -209,7 +213,7 @@ def test_a_skeleton_nested_without_end_is_refused() -> None:
 )
 def test_a_tensor_that_is_not_of_its_kind(kind: str, array: Any) -> None:
     with pytest.raises(errors.MalformedMetadata):
-        tree.unflatten({"dict": [["a", kind]]}, {"a": array})
+        tree.unflatten({"dict": {"a": kind}}, {"a": array})
 
 
 def test_a_key_that_is_not_unicode_is_refused_also_above_no_leaf() -> None:
