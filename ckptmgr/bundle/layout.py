@@ -61,7 +61,7 @@ class Form(NamedTuple):
 
     dtype: DataType
     shape: tuple[int, ...]
-    #: Whether a contiguous array of this form is, in memory, what is stored.
+    #: Whether a contiguous source of this form is, in memory, what is stored.
     is_stored_as_held: bool
 
 
@@ -327,12 +327,11 @@ def _plan_shard(
     sources: list[Array | bytes] = [*arrays]
     sizes_bytes = np.fromiter((array.nbytes for array in arrays), np.int64, len(arrays))
     text_checksums = {}
-    if any(form.dtype is DataType.DT_STRING for form in described):
-        for index, number in enumerate(form_of):
-            if described[number].dtype is DataType.DT_STRING:
-                texts = encode_text(NamedTensor(names[index], arrays[index]))
-                sources[index], text_checksums[index] = string_tensor.encode_strings(texts)
-                sizes_bytes[index] = len(sources[index])
+    of_texts = {n for n, form in enumerate(described) if form.dtype is DataType.DT_STRING}
+    for index in [index for index, number in enumerate(form_of) if number in of_texts]:
+        texts = encode_text(NamedTensor(names[index], arrays[index]))
+        sources[index], text_checksums[index] = string_tensor.encode_strings(texts)
+        sizes_bytes[index] = len(sources[index])
     offsets, size_bytes = _aligned_offsets(sizes_bytes, alignment_bytes)
     return ShardLayout(
         keys, sources, described, form_of, offsets, sizes_bytes, text_checksums, size_bytes
@@ -341,8 +340,10 @@ def _plan_shard(
 
 def _describe(tensor: NamedTensor) -> Form:
     dtype = tensor.array.dtype
-    as_held = dtype.isbuiltin == 1 and dtype.isnative and sys.byteorder == "little"
-    return Form(dtype_of(tensor), tensor.array.shape, as_held and not dtype.hasobject)
+    is_little = dtype.isbuiltin == 1 and dtype.isnative and sys.byteorder == "little"
+    stored_as = dtype_of(tensor)
+    # The sources of strings are encoded already.
+    return Form(stored_as, tensor.array.shape, is_little or stored_as is DataType.DT_STRING)
 
 
 def _key_of(tensor: NamedTensor, partitioned: dict[str, list[NamedTensor]]) -> bytes:
