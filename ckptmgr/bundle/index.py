@@ -9,15 +9,17 @@ Source: docs/formats/tensor-bundle.md; tensorflow/core/util/tensor_bundle/tensor
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from ckptmgr import errors
 from ckptmgr.bundle.table_file import TableFile
+from ckptmgr.formats.bundle_entries import EntryColumns, decode_entries
 from ckptmgr.formats.bundle_entry import (
     HEADER_KEY,
     BundleEntry,
     BundleHeader,
-    decode_alike,
     decode_entry,
     decode_header,
 )
@@ -28,6 +30,27 @@ from ckptmgr.storage.protocol import ReadableFile
 SLICE_KEY_MARK = "\0"
 
 _SLICE_KEY_MARK = SLICE_KEY_MARK.encode()
+# No tensor's key sorts before this, no other key behind it.
+_FIRST_NAME = b"\1"
+
+
+class Listing(NamedTuple):
+    """All tensors of an index: those that have much in common as columns, the others as objects."""
+
+    #: In the order of the index.
+    names: list[str]
+    #: Numbers stored whole: the row of each in `columns`.
+    rows: dict[str, int]
+    columns: EntryColumns
+    others: dict[str, BundleEntry]
+
+    def entry(self, name: str) -> BundleEntry | None:
+        row = self.rows.get(name)
+        return self.others.get(name) if row is None else self.columns.entry(row)
+
+    def entries(self) -> dict[str, BundleEntry]:
+        found = dict(zip(self.rows, self.columns.entries(), strict=True)) | self.others
+        return {name: found[name] for name in self.names}
 
 
 class BundleIndex:
@@ -35,6 +58,7 @@ class BundleIndex:
 
     def __init__(self, file: ReadableFile) -> None:
         self._table = TableFile(file)
+        self._listing: Listing | None = None
         self._entries: dict[str, BundleEntry] | None = None
         self.header = self._read_header()
 
@@ -44,8 +68,8 @@ class BundleIndex:
 
     def entry(self, name: str) -> BundleEntry | None:
         """The entry of a tensor, None if there is none of that name."""
-        if self._entries is not None:
-            return self._entries.get(name)
+        if self._listing is not None:
+            return self._listing.entry(name)
         if not name or name.startswith(SLICE_KEY_MARK):
             return None  # these are the keys of the header and of slices
         try:
@@ -61,23 +85,29 @@ class BundleIndex:
     def entries(self) -> dict[str, BundleEntry]:
         """Every tensor by name, in the order of the names; stored slices stand in their tensor."""
         if self._entries is None:
-            found = {}
-            name = ""
-            # This loop runs once per tensor: no call that can be spared.
-            table = self._table.entries()
-            try:
-                for (key, value), entry in zip(
-                    table.items(), decode_alike(list(table.values())), strict=True
-                ):
-                    if key[:1] > _SLICE_KEY_MARK:  # neither the header nor a slice
-                        name = key.decode("utf-8")
-                        found[name] = entry or decode_entry(value)
-            except UnicodeDecodeError:
-                raise _not_text(self.path, key) from None
-            except errors.CorruptCheckpoint as error:
-                raise error.located(path=self.path, tensor=name) from None
-            self._entries = found
+            self._entries = self.listing().entries()
         return self._entries
+
+    def listing(self) -> Listing:
+        """Every tensor, without an object for each."""
+        if self._listing is None:
+            found = self._table.entries()
+            # In the order of the keys: the header, slices, tensors.
+            keys, values = list(found), list(found.values())
+            first = bisect_left(keys, _FIRST_NAME)
+            self._listing = self._list(keys[first:], values[first:])
+        return self._listing
+
+    def _list(self, keys: list[bytes], values: list[bytes]) -> Listing:
+        names = _decode_names(self.path, keys)
+        places, columns = decode_entries(values)
+        rows = {names[place]: row for row, place in enumerate(places.tolist())}
+        others = {}
+        if len(rows) < len(names):
+            for name, value in zip(names, values, strict=True):
+                if name not in rows:
+                    others[name] = self._decode(value, name)
+        return Listing(names, rows, columns, others)
 
     def stored_entries(self) -> Iterator[tuple[bytes, BundleEntry]]:
         """What has bytes in a shard, whole tensors and slices, by key in the order of the keys."""
@@ -125,7 +155,11 @@ def tensor_of_key(key: bytes) -> str:
     return key.decode("utf-8", "backslashreplace")
 
 
-def _not_text(path: str, key: bytes) -> errors.MalformedEntry:
-    return errors.MalformedEntry(
-        "a tensor name is not UTF-8", path=path, expected="text", found=repr(key[:200])
-    )
+def _decode_names(path: str, keys: list[bytes]) -> list[str]:
+    try:
+        return list(map(bytes.decode, keys))
+    except UnicodeDecodeError as error:
+        key: bytes = error.object
+        raise errors.MalformedEntry(
+            "a tensor name is not UTF-8", path=path, expected="text", found=repr(key[:200])
+        ) from None

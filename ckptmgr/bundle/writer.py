@@ -20,6 +20,8 @@ from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 
+import numpy as np
+
 from ckptmgr import errors, naming
 from ckptmgr.bundle import deduplicate, layout, write_engine
 from ckptmgr.bundle.arrays import Array
@@ -167,7 +169,7 @@ class StagedBundle:
                 self._data_files.append(path)
                 syncs.append(file.sync)
                 checksums = _write_shard(file, shard, self.options)
-                entries = encode_entries(_columns(shard, checksums), shard_id)
+                entries = encode_entries(_columns(shard, shard_id, checksums))
                 self._entries.update(zip(shard.keys, entries, strict=True))
             self._entries.update((key, encode_entry(entry)) for key, entry in plan.partitioned)
             # Before any name leads to them. At the same time as the index, because the file system
@@ -287,9 +289,10 @@ def _write_shard(file: WritableFile, shard: ShardLayout, options: WriteOptions) 
     return write_engine.write_shard(file, shard, durable=options.durable, observer=options.observer)
 
 
-def _columns(shard: ShardLayout, checksums: Array) -> EntryColumns:
-    forms = [(form.dtype, form.shape) for form in shard.forms]
-    return EntryColumns(forms, shard.form_of, shard.offsets, shard.sizes_bytes, checksums)
+def _columns(shard: ShardLayout, shard_id: int, checksums: Array) -> EntryColumns:
+    forms = [(int(form.dtype), form.shape) for form in shard.forms]
+    form_of, shard_ids = np.array(shard.form_of, np.int64), np.full(len(shard), shard_id)
+    return EntryColumns(forms, form_of, shard_ids, shard.offsets, shard.sizes_bytes, checksums)
 
 
 def _standing_shards(storage: Storage, prefix: str) -> dict[str, int]:

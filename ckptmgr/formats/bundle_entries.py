@@ -1,9 +1,10 @@
-"""Encoding the entries of tens of thousands of tensors at once.
+"""The entries of tens of thousands of tensors at once, as columns.
 
 Most tensors of a large state share dtype, shape and size with many others. The entries of such a
 group differ in two places, the varint of the offset and the checksum; among those whose varints are
-of one length they are rows of a matrix, which NumPy fills column by column. That takes a third of
-the time of encoding each by itself (`bundle_entry.encode_entry`, which this equals byte for byte).
+of one length they are rows of a matrix, which NumPy fills or reads column by column. That takes a
+third of the time of each by itself (`bundle_entry`, which this equals byte for byte), and leaves no
+object per tensor.
 """
 
 from __future__ import annotations
@@ -13,16 +14,28 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ckptmgr.formats.bundle_entry import BundleEntry, encode_entry
+from ckptmgr.errors import CorruptCheckpoint
+from ckptmgr.formats.bundle_entry import (
+    CRC32C_BYTES,
+    OFFSET_TAG,
+    SHARD_ID_TAG,
+    BundleEntry,
+    decode_as_written,
+    decode_head,
+    decode_natural,
+    encode_entry,
+)
 
 Array = np.ndarray[Any, Any]
 
-# Smaller groups are encoded one by one: NumPy's calls cost as much as some tens of entries.
+# Smaller groups are left to one by one: NumPy's calls cost as much as some tens of entries.
 _FEWEST_ALIKE = 64
+
+# Each group looks at all rows of its length.
+_MOST_GROUPS = 16
 
 # Offsets below this have varints of at most four bytes; larger ones are encoded one by one.
 _LARGEST_OFFSET = 1 << 28
-_CRC_BYTES = 4
 
 
 class EntryGroup(NamedTuple):
@@ -35,29 +48,64 @@ class EntryGroup(NamedTuple):
 
 
 class EntryColumns(NamedTuple):
-    """What the entries of one shard say, each column in the order of the tensors."""
+    """What entries without slices say: one row per entry, int64 unless another type is named."""
 
     #: The distinct pairs of dtype and shape.
-    forms: Sequence[tuple[int, tuple[int, ...]]]
+    forms: list[tuple[int, tuple[int, ...]]]
     #: Indexes of `forms`.
-    form_of: Sequence[int]
-    #: int64, as `sizes_bytes`.
+    form_of: Array
+    shard_ids: Array
     offsets: Array
     sizes_bytes: Array
     #: uint32, masked.
     checksums: Array
 
+    def entry(self, row: int) -> BundleEntry:
+        dtype, shape = self.forms[self.form_of[row]]
+        shard_id, offset = int(self.shard_ids[row]), int(self.offsets[row])
+        size_bytes, crc32c = int(self.sizes_bytes[row]), int(self.checksums[row])
+        return BundleEntry(dtype, shape, shard_id, offset, size_bytes, crc32c)
 
-def encode_entries(columns: EntryColumns, shard_id: int) -> list[bytes]:
-    """Encode the entries of a shard."""
-    form_of = np.array(columns.form_of, np.int64)
-    order = np.lexsort((columns.sizes_bytes, form_of))
-    kinds = np.stack((form_of[order], columns.sizes_bytes[order]))
+    def entries(self) -> list[BundleEntry]:
+        """Each row as an object."""
+        forms = [self.forms[form] for form in self.form_of.tolist()]
+        columns = [column.tolist() for column in self[2:]]
+        return [
+            BundleEntry(form[0], form[1], shard_id, offset, size_bytes, crc32c)
+            for form, shard_id, offset, size_bytes, crc32c in zip(forms, *columns, strict=True)
+        ]
+
+    def take(self, rows: Array) -> EntryColumns:
+        return EntryColumns(
+            self.forms,
+            self.form_of[rows],
+            self.shard_ids[rows],
+            self.offsets[rows],
+            self.sizes_bytes[rows],
+            self.checksums[rows],
+        )
+
+
+def columns_of(entries: Sequence[BundleEntry]) -> EntryColumns:
+    """The columns of entries that were decoded one by one."""
+    numbers: dict[tuple[int, tuple[int, ...]], int] = {}
+    form_of = [numbers.setdefault((e.dtype, e.shape), len(numbers)) for e in entries]
+    places = np.array([entry[2:5] for entry in entries], np.int64).reshape(-1, 3).T
+    checksums = np.array([entry.crc32c for entry in entries], np.uint32)
+    columns = np.array(form_of, np.int64), places[0], places[1], places[2]
+    return EntryColumns([*numbers], *columns, checksums)
+
+
+def encode_entries(columns: EntryColumns) -> list[bytes]:
+    """Encode every row."""
+    kinds = np.stack((columns.form_of, columns.shard_ids, columns.sizes_bytes))
+    order = np.lexsort(kinds)
+    kinds = kinds[:, order]
     borders = np.flatnonzero((kinds[:, 1:] != kinds[:, :-1]).any(0)) + 1
     encoded: list[bytes] = [b""] * len(order)
     for places in np.split(order, borders) if len(order) else ():
-        dtype, shape = columns.forms[form_of[places[0]]]
-        group = EntryGroup(dtype, shape, shard_id, int(columns.sizes_bytes[places[0]]))
+        first = columns.entry(places[0])
+        group = EntryGroup(first.dtype, first.shape, first.shard_id, first.size_bytes)
         found = encode_alike(group, columns.offsets[places], columns.checksums[places])
         for place, entry in zip(places.tolist(), found, strict=True):
             encoded[place] = entry
@@ -83,6 +131,82 @@ def encode_alike(group: EntryGroup, offsets: Array, checksums: Array) -> list[by
     return encoded
 
 
+def decode_entries(values: Sequence[bytes]) -> tuple[Array, EntryColumns]:
+    """Decode those of many entries that come in large groups of one dtype, shape and shard.
+
+    Returns:
+        The indexes of their values, ascending, and their columns; all others are left to
+        `bundle_entry.decode_entry`.
+    """
+    lengths = np.fromiter(map(len, values), np.int64, len(values))
+    found = _Decoded()
+    for length in np.unique(lengths).tolist():
+        places = np.flatnonzero(lengths == length)
+        if length < 4 or len(places) < _FEWEST_ALIKE:
+            continue
+        joined = b"".join([values[place] for place in places.tolist()])
+        rows = np.frombuffer(joined, np.uint8).reshape(-1, length)
+        for _ in range(_MOST_GROUPS):
+            if len(rows) < _FEWEST_ALIKE:
+                break
+            try:
+                rows, places = found.take_alike(rows, places)
+            except CorruptCheckpoint:
+                break  # `decode_entry` will say so, of the tensor that it is of
+    return found.columns()
+
+
+class _Decoded:
+    """Columns, group after group."""
+
+    def __init__(self) -> None:
+        self._forms: dict[tuple[int, tuple[int, ...]], int] = {}
+        self._places: list[Array] = [np.zeros(0, np.int64)]
+        self._columns: list[Array] = [np.zeros((4, 0), np.int64)]
+        self._checksums: list[Array] = [np.zeros(0, np.uint32)]
+
+    def columns(self) -> tuple[Array, EntryColumns]:
+        places = np.concatenate(self._places)
+        order = np.argsort(places)
+        form_of, shard_ids, offsets, sizes_bytes = np.concatenate(self._columns, axis=1)[:, order]
+        checksums = np.concatenate(self._checksums)[order]
+        columns = form_of, shard_ids, offsets, sizes_bytes, checksums
+        return places[order], EntryColumns([*self._forms], *columns)
+
+    def take_alike(self, rows: Array, places: Array) -> tuple[Array, Array]:
+        """Decode the rows that agree with the first but for offset and checksum.
+
+        Returns:
+            The other rows, and their places.
+        """
+        first = rows[0].tobytes()
+        entry = decode_as_written(first)
+        if entry is None:
+            return rows[:0], places[:0]
+        head = decode_head(first[: 4 + first[3]])
+        assert head is not None
+        start = 4 + first[3]
+        if first[start] == SHARD_ID_TAG[0]:
+            _, start = decode_natural(first, start + 1)
+        end = len(first) - CRC32C_BYTES - len(head.size_and_tag)
+        alike = (rows[:, :start] == rows[0, :start]).all(1)
+        alike &= (rows[:, end:-CRC32C_BYTES] == rows[0, end:-CRC32C_BYTES]).all(1)
+        offsets = np.zeros(len(rows), np.int64)
+        if end > start:
+            alike &= (rows[:, start] == OFFSET_TAG[0]) & (rows[:, end - 1] < 0x80)
+            alike &= (rows[:, start + 1 : end - 1] >= 0x80).all(1)
+            for number, column in enumerate(range(start + 1, end)):
+                offsets |= (rows[:, column] & 0x7F).astype(np.int64) << 7 * number
+        checksums = np.ascontiguousarray(rows[:, -CRC32C_BYTES:]).view("<u4")[:, 0]
+        form = self._forms.setdefault((entry.dtype, entry.shape), len(self._forms))
+        count = np.count_nonzero(alike)
+        constant = [np.full(count, value) for value in (form, entry.shard_id, entry.size_bytes)]
+        self._places.append(places[alike])
+        self._columns.append(np.stack((*constant[:2], offsets[alike], constant[2])))
+        self._checksums.append(checksums[alike].astype(np.uint32))
+        return rows[~alike], places[~alike]
+
+
 def _encode_one(group: EntryGroup, offset: int, checksum: int) -> bytes:
     return encode_entry(
         BundleEntry(group.dtype, group.shape, group.shard_id, offset, group.size_bytes, checksum)
@@ -103,7 +227,7 @@ def _rows(group: EntryGroup, length: int, offsets: Array, checksums: Array) -> A
     sample = _encode_one(group, int(offsets[0]), int(checksums[0]))
     rows = np.empty((len(offsets), len(sample)), np.uint8)
     rows[:] = np.frombuffer(sample, np.uint8)
-    rows[:, -_CRC_BYTES:] = checksums.view(np.uint8).reshape(-1, _CRC_BYTES)
+    rows[:, -CRC32C_BYTES:] = checksums.view(np.uint8).reshape(-1, CRC32C_BYTES)
     # The same entry without an offset has the same bytes around it.
     head = len(_common_prefix(sample, _encode_one(group, 0, int(checksums[0]))))
     for byte in range(length):

@@ -20,17 +20,15 @@ tensorflow/core/util/tensor_bundle/tensor_bundle.cc.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 from google.protobuf.message import DecodeError
 
 from ckptmgr._proto.tensor_bundle_pb2 import BundleEntryProto, BundleHeaderProto
 from ckptmgr._proto.versions_pb2 import VersionDef
-from ckptmgr.errors import CorruptCheckpoint, MalformedEntry, UnsupportedDtype
+from ckptmgr.errors import MalformedEntry, UnsupportedDtype
 from ckptmgr.formats import dtypes
 from ckptmgr.formats.dtypes import DataType
 from ckptmgr.formats.tensor_shape import decode_shape, encode_shape
@@ -43,17 +41,14 @@ HEADER_KEY = b""
 
 _DTYPE_TAG = 0x08
 _SHAPE_TAG = 0x12
-_SHARD_ID_TAG = b"\x18"
-_OFFSET_TAG = b"\x20"
+SHARD_ID_TAG = b"\x18"
+OFFSET_TAG = b"\x20"
 _SIZE_TAG = b"\x28"
 _CRC32C_TAG = b"\x35"
-_CRC32C_BYTES = 4
+CRC32C_BYTES = 4
 # Up to nine bytes of varint are a number below 2**63, so never negative.
 _MAX_NATURAL_BYTES = 9
 _MAX_INT32 = 2**31 - 1
-# Fewer entries are decoded as fast one by one, and each group looks at all rows of its length.
-_FEWEST_ALIKE = 64
-_MOST_GROUPS = 16
 # Distinct (dtype, shape) pairs remembered; models have some hundreds.
 _CACHED_SHAPES = 4096
 
@@ -136,9 +131,9 @@ def encode_entry(entry: BundleEntry) -> bytes:
     """Encode an entry into the bytes that TensorFlow would write."""
     encoded = _encode_dtype_and_shape(entry.dtype, entry.shape)
     if entry.shard_id:
-        encoded += _SHARD_ID_TAG + encode_varint(entry.shard_id)
+        encoded += SHARD_ID_TAG + encode_varint(entry.shard_id)
     if entry.offset:
-        encoded += _OFFSET_TAG + encode_varint(entry.offset)
+        encoded += OFFSET_TAG + encode_varint(entry.offset)
     if entry.size_bytes:
         encoded += _SIZE_TAG + encode_varint(entry.size_bytes)
     if entry.crc32c:
@@ -156,35 +151,7 @@ def decode_entry(data: bytes) -> BundleEntry:
         MalformedEntry: It does not parse, or a field has a value that no writer gives it.
         MalformedSlices: A slice in it is none.
     """
-    return _decode_as_written(data) or _decode_message(data)
-
-
-def decode_alike(values: Sequence[bytes]) -> list[BundleEntry | None]:
-    """Decode those of many entries that come in large groups of one dtype and shape.
-
-    Of tens of thousands of tensors most do; together they take a third of the time.
-
-    Returns:
-        None for each entry that is left to `decode_entry`.
-    """
-    found: list[BundleEntry | None] = [None] * len(values)
-    by_length: dict[int, list[int]] = {}
-    for place, value in enumerate(values):
-        by_length.setdefault(len(value), []).append(place)
-    for length, listed in by_length.items():
-        if length < 4 or len(listed) < _FEWEST_ALIKE:
-            continue
-        places = np.array(listed)
-        rows = np.frombuffer(b"".join([values[place] for place in listed]), np.uint8)
-        rows = rows.reshape(-1, length)
-        for _ in range(_MOST_GROUPS):
-            if len(rows) < _FEWEST_ALIKE:
-                break
-            try:
-                rows, places = _decode_rows(rows, found, places)
-            except CorruptCheckpoint:
-                break  # `decode_entry` will say so, of the tensor that it is of
-    return found
+    return decode_as_written(data) or _decode_message(data)
 
 
 def check_entry_size(entry: BundleEntry) -> None:
@@ -214,10 +181,7 @@ def _encode_dtype_and_shape(dtype: int, shape: tuple[int, ...]) -> bytes:
     return message.SerializeToString()
 
 
-_Rows = np.ndarray[Any, Any]
-
-
-class _Head(NamedTuple):
+class Head(NamedTuple):
     """What the bytes up to the shape tell."""
 
     dtype: int
@@ -228,7 +192,7 @@ class _Head(NamedTuple):
 
 
 @lru_cache(_CACHED_SHAPES)
-def _decode_head(data: bytes) -> _Head | None:
+def decode_head(data: bytes) -> Head | None:
     """None where the entry must be decoded as a message: there is no size to expect, or no head."""
     # One byte each of dtype and of shape length: all that TensorFlow is likely to write.
     if len(data) < 4 or data[0] != _DTYPE_TAG or data[2] != _SHAPE_TAG or data[1] | data[3] >= 0x80:
@@ -240,32 +204,32 @@ def _decode_head(data: bytes) -> _Head | None:
     except UnsupportedDtype:
         return None
     size = _SIZE_TAG + encode_varint(size_bytes) if size_bytes else b""
-    return _Head(dtype, shape, size_bytes, size + _CRC32C_TAG)
+    return Head(dtype, shape, size_bytes, size + _CRC32C_TAG)
 
 
-def _decode_as_written(data: bytes) -> BundleEntry | None:
+def decode_as_written(data: bytes) -> BundleEntry | None:
     """The entry, if it is laid out as in the module's docstring and has no slices."""
     shape_end = 4 + data[3] if len(data) > 3 else 0
-    head = _decode_head(data[:shape_end])
+    head = decode_head(data[:shape_end])
     if head is None:
         return None
     dtype, shape, size_bytes, size_and_tag = head
-    size_start = len(data) - _CRC32C_BYTES - len(size_and_tag)
-    if size_start < shape_end or data[size_start:-_CRC32C_BYTES] != size_and_tag:
+    size_start = len(data) - CRC32C_BYTES - len(size_and_tag)
+    if size_start < shape_end or data[size_start:-CRC32C_BYTES] != size_and_tag:
         return None
     shard_id = offset = 0
     position = shape_end
-    if position < size_start and data[position] == _SHARD_ID_TAG[0]:
-        shard_id, position = _natural(data, position + 1)
-    if position < size_start and data[position] == _OFFSET_TAG[0]:
-        offset, position = _natural(data, position + 1)
+    if position < size_start and data[position] == SHARD_ID_TAG[0]:
+        shard_id, position = decode_natural(data, position + 1)
+    if position < size_start and data[position] == OFFSET_TAG[0]:
+        offset, position = decode_natural(data, position + 1)
     if position != size_start or shard_id > _MAX_INT32:
         return None
-    crc32c = int.from_bytes(data[-_CRC32C_BYTES:], "little")
+    crc32c = int.from_bytes(data[-CRC32C_BYTES:], "little")
     return BundleEntry(dtype, shape, shard_id, offset, size_bytes, crc32c)
 
 
-def _natural(data: bytes, start: int) -> tuple[int, int]:
+def decode_natural(data: bytes, start: int) -> tuple[int, int]:
     """A varint and where it ends: behind all of the data if it is too long."""
     value = shift = 0
     for byte in data[start : start + _MAX_NATURAL_BYTES]:
@@ -274,37 +238,6 @@ def _natural(data: bytes, start: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << shift
         shift += 7
     return 0, len(data) + 1
-
-
-def _decode_rows(
-    rows: _Rows, found: list[BundleEntry | None], places: _Rows
-) -> tuple[_Rows, _Rows]:
-    """Decode the rows that agree with the first but for offset and checksum; returns the others."""
-    first = rows[0].tobytes()
-    entry = _decode_as_written(first)
-    if entry is None:
-        return rows[:0], places[:0]
-    head = _decode_head(first[: 4 + first[3]])
-    assert head is not None
-    start = 4 + first[3]
-    if first[start] == _SHARD_ID_TAG[0]:
-        _, start = _natural(first, start + 1)
-    end = len(first) - _CRC32C_BYTES - len(head.size_and_tag)
-    alike = (rows[:, :start] == rows[0, :start]).all(1)
-    alike &= (rows[:, end:-_CRC32C_BYTES] == rows[0, end:-_CRC32C_BYTES]).all(1)
-    offsets = np.zeros(len(rows), np.int64)
-    if end > start:
-        alike &= (rows[:, start] == _OFFSET_TAG[0]) & (rows[:, end - 1] < 0x80)
-        alike &= (rows[:, start + 1 : end - 1] >= 0x80).all(1)
-        for number, column in enumerate(range(start + 1, end)):
-            offsets |= (rows[:, column] & 0x7F).astype(np.int64) << 7 * number
-    checksums = np.ascontiguousarray(rows[:, -_CRC32C_BYTES:]).view("<u4")[:, 0]
-    dtype, shape, shard_id, _, size_bytes, _, _ = entry
-    for place, offset, crc32c in zip(
-        places[alike].tolist(), offsets[alike].tolist(), checksums[alike].tolist(), strict=True
-    ):
-        found[place] = BundleEntry(dtype, shape, shard_id, offset, size_bytes, crc32c)
-    return rows[~alike], places[~alike]
 
 
 def _decode_message(data: bytes) -> BundleEntry:

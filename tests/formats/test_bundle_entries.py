@@ -5,8 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckptmgr.formats.bundle_entries import EntryColumns, EntryGroup, encode_alike, encode_entries
-from ckptmgr.formats.bundle_entry import BundleEntry, encode_entry
+from ckptmgr.formats.bundle_entries import (
+    EntryColumns,
+    EntryGroup,
+    columns_of,
+    decode_entries,
+    encode_alike,
+    encode_entries,
+)
+from ckptmgr.formats.bundle_entry import BundleEntry, decode_entry, encode_entry
+from ckptmgr.formats.dtypes import DataType
 
 _borders = [0, 1, 127, 128, 2**14 - 1, 2**14, 2**21 - 1, 2**21, 2**28 - 1, 2**28, 2**40]
 
@@ -61,12 +69,13 @@ def test_a_shard_of_several_forms_and_sizes() -> None:
     checksums = [(n * 2654435761) % 2**32 for n in range(500)]  # the first is 0
     columns = EntryColumns(
         forms,
-        form_of,
+        np.array(form_of, np.int64),
+        np.full(500, 3),
         np.array(offsets, np.int64),
         np.array(sizes_bytes, np.int64),
         np.array(checksums, np.uint32),
     )
-    assert encode_entries(columns, 3) == [
+    assert encode_entries(columns) == [
         encode_entry(BundleEntry(*forms[form], 3, offset, size_bytes, crc))
         for form, offset, size_bytes, crc in zip(
             form_of, offsets, sizes_bytes, checksums, strict=True
@@ -75,5 +84,70 @@ def test_a_shard_of_several_forms_and_sizes() -> None:
 
 
 def test_no_tensors() -> None:
-    nothing = np.zeros(0, np.int64)
-    assert encode_entries(EntryColumns([], [], nothing, nothing, nothing), 0) == []
+    assert encode_entries(columns_of([])) == []
+    places, columns = decode_entries([])
+    assert (places.tolist(), columns.entries()) == ([], [])
+
+
+# --------------------------------------------------------------------------- decoding
+
+FORMS = st.sampled_from(
+    [
+        (DataType.DT_FLOAT, (3, 4), 48),
+        (DataType.DT_FLOAT, (4, 3), 48),
+        (DataType.DT_INT8, (), 1),
+        (DataType.DT_DOUBLE, (0, 2), 0),
+        (DataType.DT_STRING, (2,), 9),
+        (999, (1,), 4),
+    ]
+)
+ALIKE = st.builds(
+    lambda form, place: BundleEntry(form[0], form[1], place[0], place[1], form[2], place[2]),
+    FORMS,
+    st.tuples(
+        st.sampled_from([0, 0, 0, 3, 300]),
+        st.sampled_from([0, 1, 127, 128, 2**14, 2**28 - 1, 2**35, 2**62, 2**63 - 1]),
+        st.integers(0, 2**32 - 1),
+    ),
+)
+
+
+@given(st.lists(ALIKE, min_size=1, max_size=6), st.lists(st.binary(max_size=20), max_size=3))
+def test_alike_are_decoded_as_alone(entries: list[BundleEntry], others: list[bytes]) -> None:
+    values = [encode_entry(e._replace(crc32c=i or e.crc32c)) for i in range(100) for e in entries]
+    values += others
+    assert_as_alone(values)
+
+
+def test_alike_are_decoded_together() -> None:
+    entries = [
+        BundleEntry(DataType.DT_FLOAT, (16, 16), shard_id, 1024 * index, 1024, index * 7919 + 1)
+        for shard_id in (0, 200)
+        for index in range(1000)
+    ]
+    places, columns = decode_entries([encode_entry(entry) for entry in entries])
+    # All but a few whose offset takes a length that few others have.
+    assert len(places) >= 1700
+    assert columns.entries() == [entries[place] for place in places]
+
+
+def assert_as_alone(values: list[bytes]) -> None:
+    places, columns = decode_entries(values)
+    alone = [decode_entry(values[place]) for place in places]
+    assert columns.entries() == alone
+    assert [columns.entry(row) for row in range(len(places))] == alone
+    again = columns_of(alone)
+    assert again.entries() == alone
+    assert encode_entries(again) == encode_entries(columns) == list(map(encode_entry, alone))
+
+
+@given(st.integers(0, 99), st.integers(0, 25), st.integers(0, 255))
+def test_damage_among_alike(which: int, position: int, byte: int) -> None:
+    values = [
+        encode_entry(BundleEntry(DataType.DT_FLOAT, (4,), 3, 2**20 + 16 * index, 16, index + 1))
+        for index in range(100)
+    ]
+    damaged = bytearray(values[which])
+    damaged[position % len(damaged)] = byte
+    values[which] = bytes(damaged)
+    assert_as_alone(values)

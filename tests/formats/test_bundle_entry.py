@@ -24,7 +24,6 @@ from ckptmgr.formats.bundle_entry import (
     BundleEntry,
     BundleHeader,
     check_entry_size,
-    decode_alike,
     decode_entry,
     decode_header,
     encode_entry,
@@ -283,64 +282,6 @@ def test_tensorflow_bytes(golden: Path, index: str) -> None:
         assert encode_entry(entry) == value, name
         if not entry.slices:
             check_entry_size(entry)
-
-
-# --------------------------------------------------------------------------- many
-
-FORMS = st.sampled_from(
-    [
-        (DataType.DT_FLOAT, (3, 4), 48),
-        (DataType.DT_FLOAT, (4, 3), 48),
-        (DataType.DT_INT8, (), 1),
-        (DataType.DT_DOUBLE, (0, 2), 0),
-        (DataType.DT_STRING, (2,), 9),
-        (999, (1,), 4),
-    ]
-)
-ALIKE = st.builds(
-    lambda form, place: BundleEntry(form[0], form[1], place[0], place[1], form[2], place[2]),
-    FORMS,
-    st.tuples(
-        st.sampled_from([0, 0, 0, 3, 300]),
-        st.sampled_from([0, 1, 127, 128, 2**14, 2**28 - 1, 2**35, 2**62, MAX_INT64]),
-        st.integers(0, MAX_UINT32),
-    ),
-)
-
-
-@given(st.lists(ALIKE, min_size=1, max_size=6), st.lists(st.binary(max_size=20), max_size=3))
-def test_alike_are_decoded_as_alone(entries: list[BundleEntry], others: list[bytes]) -> None:
-    values = [encode_entry(e._replace(crc32c=i or e.crc32c)) for i in range(100) for e in entries]
-    values += others
-    found = decode_alike(values)
-    for value, entry in zip(values, found, strict=True):
-        assert entry is None or entry == decode_entry(value)
-
-
-def test_alike_are_decoded_together() -> None:
-    entries = [
-        BundleEntry(DataType.DT_FLOAT, (16, 16), shard_id, 1024 * index, 1024, index * 7919 + 1)
-        for shard_id in (0, 200)
-        for index in range(1000)
-    ]
-    found = decode_alike([encode_entry(entry) for entry in entries])
-    together = [entry for entry in found if entry is not None]
-    # All but a few whose offset takes a length that few others have.
-    assert len(together) >= 1700
-    assert set(together) <= set(entries)
-
-
-@given(st.integers(0, 99), st.integers(0, 25), st.integers(0, 255))
-def test_damage_among_alike(which: int, position: int, byte: int) -> None:
-    values = [
-        encode_entry(BundleEntry(DataType.DT_FLOAT, (4,), 3, 2**20 + 16 * index, 16, index + 1))
-        for index in range(100)
-    ]
-    damaged = bytearray(values[which])
-    damaged[position % len(damaged)] = byte
-    values[which] = bytes(damaged)
-    for value, entry in zip(values, decode_alike(values), strict=True):
-        assert entry is None or entry == decode_entry(value)
 
 
 # --------------------------------------------------------------------------- size
