@@ -6,65 +6,73 @@ shape and its file. Then each shard is read in the order of its bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ckptmgr import errors
-from ckptmgr.bundle import arrays
+from ckptmgr.bundle import arrays, neighbours
 from ckptmgr.bundle.arrays import Array
 from ckptmgr.bundle.bundle_files import BundleFiles
-from ckptmgr.bundle.read_engine import (
-    SMALL_BYTES,
-    Item,
-    Run,
-    checksum_mismatch,
-    fill,
-    neighbours,
-    read_block,
-)
+from ckptmgr.bundle.neighbours import Block, Rows
+from ckptmgr.bundle.read_engine import Item, Run, checksum_mismatch, fill
+from ckptmgr.formats.bundle_entries import columns_of
 from ckptmgr.formats.bundle_entry import BundleEntry
 from ckptmgr.formats.crc32c import mask
 
-# Fewer neighbours are read as fast one by one, and keep no memory but their own.
-_FEWEST_NEIGHBOURS = 16
-
 _EMPTY_CHECKSUM = mask(0)
+
+# What is verified at once: long enough for every thread, short enough to be read again.
+_GROUP_BYTES = 256 << 20
+
+
+def rows_of(items: Sequence[Item]) -> Rows:
+    """Numeric tensors whose entries were decoded one by one."""
+    return Rows([name for name, _ in items], columns_of([entry for _, entry in items]))
+
+
+def read_alone(
+    files: BundleFiles, name: str, entry: BundleEntry, target: Array | None = None
+) -> Array:
+    """Read one numeric tensor into a new array, or into one whose bytes can be filled as they are.
+
+    Raises:
+        CorruptCheckpoint, UnsupportedDtype, StorageError: Naming the tensor.
+    """
+    dtype = _check_form(files, name, entry)
+    if entry.size_bytes:
+        files.shard_of(name, entry)  # before memory is taken for it
+    array = arrays.new_array(entry.shape, dtype) if target is None else target
+    if entry.size_bytes:
+        fill([run_of(files, name, entry, arrays.memory_of(array))], files.observer)
+    else:
+        _check_empty(files, name, entry)
+    if files.is_swapped:
+        arrays.swap_bytes(array)
+    return array
 
 
 class Batch:
-    """Numeric tensors that have entries with bytes of their own."""
+    """Numeric tensors that have bytes of their own.
 
-    def __init__(self, files: BundleFiles) -> None:
+    Args:
+        targets: What to fill, by name; the others get new arrays.
+    Raises:
+        CorruptCheckpoint, UnsupportedDtype: Naming the tensor.
+        ShapeMismatch, DtypeMismatch, InvalidArgument: It cannot go into its target.
+    """
+
+    def __init__(self, files: BundleFiles, rows: Rows, targets: Mapping[str, Array]) -> None:
         self._files = files
-        self._items: list[Item] = []
-        self._targets: dict[str, Array] = {}
+        self._rows = rows
+        self._targets = targets
         self._found: dict[str, Array] = {}
-        # What has been checked already: models repeat shapes, and shards.
-        self._dtypes: dict[tuple[int, tuple[int, ...], int], np.dtype[Any]] = {}
-        self._limits: dict[int, int] = {}
-
-    def add(self, name: str, entry: BundleEntry, target: Array | None) -> None:
-        """Check a tensor and note it.
-
-        Args:
-            target: What to fill; None for a new array.
-        Raises:
-            CorruptCheckpoint, UnsupportedDtype: Naming the tensor.
-            ShapeMismatch, DtypeMismatch, InvalidArgument: It cannot go into the target.
-        """
-        dtype, shape, shard_id, offset, size_bytes, _, _ = entry
-        held_as = self._dtypes.get((dtype, shape, size_bytes))
-        if held_as is None:
-            held_as = self._check_form(name, entry)
-        if target is not None:
-            arrays.check_target(name, target, shape, held_as)
-            self._targets[name] = target
-        # An empty tensor's offset may lie beyond its shard, and the shard may be missing.
-        if size_bytes and offset + size_bytes > self._limits.get(shard_id, -1):
-            self._limits[shard_id] = self._files.shard_of(name, entry).size_bytes
-        self._items.append((name, entry))
+        #: What holds each form.
+        self._dtypes = self._check_forms()
+        self._check_extents()
+        if targets:
+            self._check_targets()
 
     def read(self) -> dict[str, Array]:
         """The arrays by name, targets filled and new ones.
@@ -72,66 +80,84 @@ class Batch:
         Raises:
             CorruptCheckpoint, StorageError: Targets may hold other values than before.
         """
-        for name, entry in check_empty(self._files, self._items):
-            array = self._targets.get(name)
-            self._found[name] = self._new_array(entry) if array is None else array
-        for blocks, others in by_shard(self._items):
-            self._fill(others)
-            for members in blocks:
-                self._cut(members)
+        rows = self._rows
+        sizes_bytes = rows.columns.sizes_bytes
+        for row in np.flatnonzero(sizes_bytes == 0).tolist():
+            _check_empty(self._files, rows.names[row], rows.columns.entry(row))
+            self._deliver(rows.names[row], self._new_array(row))
+        groups, others = neighbours.group(rows)
+        self._fill(_in_order(rows, others[sizes_bytes[others] > 0]))
+        for members in groups:
+            shard = self._files.shard_of(members.names[0], members.columns.entry(0))
+            self._cut(neighbours.read_block(shard, members, self._files.observer))
         return self._found
 
-    def _check_form(self, name: str, entry: BundleEntry) -> np.dtype[Any]:
-        held_as = arrays.numpy_dtype(name, entry.dtype)
-        self._files.check_size(name, entry)
-        try:
-            arrays.new_array((0,) * len(entry.shape), held_as)
-        except errors.CorruptCheckpoint as error:
-            raise error.located(path=self._files.index.path, tensor=name) from None
-        self._dtypes[entry.dtype, entry.shape, entry.size_bytes] = held_as
-        return held_as
+    def _check_forms(self) -> list[np.dtype[Any]]:
+        columns = self._rows.columns
+        kinds = np.stack((columns.form_of, columns.sizes_bytes))
+        _, firsts = np.unique(kinds, axis=1, return_index=True)
+        found = [np.dtype(np.void)] * len(columns.forms)
+        for row in sorted(firsts.tolist()):
+            dtype = _check_form(self._files, self._rows.names[row], columns.entry(row))
+            found[columns.form_of[row]] = dtype
+        return found
 
-    def _new_array(self, entry: BundleEntry) -> Array:
-        held_as = self._dtypes[entry.dtype, entry.shape, entry.size_bytes]
-        return arrays.new_array(entry.shape, held_as)
+    def _check_extents(self) -> None:
+        """Hold the end of every tensor against its shard."""
+        columns = self._rows.columns
+        ends = columns.offsets + columns.sizes_bytes
+        # An empty tensor's offset may lie beyond its shard, and the shard may be missing. An end
+        # beyond what 64 bits can say is the largest as an unsigned number.
+        full = np.flatnonzero(columns.sizes_bytes)
+        order = full[np.lexsort((ends[full].view(np.uint64), columns.shard_ids[full]))]
+        borders = np.flatnonzero(np.diff(columns.shard_ids[order])) + 1
+        for of_shard in np.split(order, borders) if len(order) else ():
+            try:
+                self._check_extent(of_shard[-1])
+            except errors.TruncatedFile:
+                for row in of_shard:
+                    self._check_extent(row)  # raises for the first that is cut off
 
-    def _fill(self, items: Iterable[Item]) -> None:
+    def _check_extent(self, row: int) -> None:
+        self._files.shard_of(self._rows.names[row], self._rows.columns.entry(row))
+
+    def _check_targets(self) -> None:
+        columns = self._rows.columns
+        for name, form in zip(self._rows.names, columns.form_of.tolist(), strict=True):
+            target = self._targets.get(name)
+            if target is not None:
+                arrays.check_target(name, target, columns.forms[form][1], self._dtypes[form])
+
+    def _new_array(self, row: int) -> Array:
+        columns = self._rows.columns
+        form = columns.form_of[row]
+        return arrays.new_array(columns.forms[form][1], self._dtypes[form])
+
+    def _fill(self, numbers: Sequence[int]) -> None:
         runs = []
         filled = []
-        for name, entry in items:
+        for row in numbers:
+            name, entry = self._rows.names[row], self._rows.columns.entry(row)
             target = self._targets.get(name)
             is_direct = target is not None and arrays.can_fill(target)
-            array = target if is_direct and target is not None else self._new_array(entry)
+            array = target if is_direct and target is not None else self._new_array(row)
             filled.append((name, array))
             runs.append(run_of(self._files, name, entry, arrays.memory_of(array)))
-        fill(runs)
+        fill(runs, self._files.observer)
         for name, array in filled:
             if self._files.is_swapped:
                 arrays.swap_bytes(array)
             self._deliver(name, array)
 
-    def _cut(self, members: Sequence[Item]) -> None:
-        memory, start = read_block(self._files.shard_of(*members[0]), members)
-        targets, found, held = self._targets, self._found, self._dtypes
-        is_swapped = self._files.is_swapped
-        alike: tuple[int, ...] | None = None
-        alike_dtype = 0
-        for name, entry in members:
-            dtype, shape, _, offset, size_bytes, _, _ = entry
-            # Neighbours often have one decoded shape, and looking it up takes longer than a cut.
-            if shape is not alike or dtype != alike_dtype:
-                alike, alike_dtype = shape, dtype
-                held_as = held[dtype, shape, size_bytes]
-                alignment = held_as.alignment
-            array: Array = np.ndarray(shape, held_as, memory, offset - start)
-            if offset % alignment:
-                array = array.copy()
-            if is_swapped:
+    def _cut(self, block: Block) -> None:
+        found = zip(block.rows.names, neighbours.cut(block, self._dtypes), strict=True)
+        if not self._targets and not self._files.is_swapped:
+            self._found.update(found)
+            return
+        for name, array in found:
+            if self._files.is_swapped:
                 arrays.swap_bytes(array)
-            if name in targets:
-                self._deliver(name, array)
-            else:
-                found[name] = array
+            self._deliver(name, array)
 
     def _deliver(self, name: str, array: Array) -> None:
         target = self._targets.get(name, array)
@@ -140,20 +166,50 @@ class Batch:
         self._found[name] = target
 
 
-def verify(files: BundleFiles, items: list[Item]) -> None:
-    """Read the bytes of entries, whose sizes are taken as they are, and compare their checksums.
+def damage(files: BundleFiles, items: Iterable[Item]) -> Iterator[errors.CorruptCheckpoint]:
+    """Read the bytes of entries that lie within their shards; yields what is wrong with them.
+
+    Sizes are taken as they are.
 
     Raises:
-        CorruptCheckpoint, StorageError: Naming the tensor.
+        StorageError: The system cannot read a shard.
     """
+    for group in _groups(sorted(items, key=lambda item: (item[1].shard_id, item[1].offset))):
+        try:
+            _verify(files, group)
+        except errors.CorruptCheckpoint:
+            # Which ones: read again one by one, most likely from the system's cache.
+            for item in group:
+                try:
+                    _verify(files, [item])
+                except errors.CorruptCheckpoint as error:
+                    yield error
+
+
+def _groups(items: Iterable[Item]) -> Iterator[list[Item]]:
+    group: list[Item] = []
+    room = _GROUP_BYTES
+    for item in items:
+        if group and room < item[1].size_bytes:
+            yield group
+            group, room = [], _GROUP_BYTES
+        group.append(item)
+        room -= item[1].size_bytes
+    if group:
+        yield group
+
+
+def _verify(files: BundleFiles, items: list[Item]) -> None:
+    rows = rows_of(items)
     for name, entry in items:
-        if entry.size_bytes:
-            files.shard_of(name, entry)
-    check_empty(files, items)
-    for blocks, others in by_shard(items):
-        fill([run_of(files, name, entry, None) for name, entry in others])
-        for members in blocks:
-            read_block(files.shard_of(*members[0]), members)
+        if not entry.size_bytes:
+            _check_empty(files, name, entry)
+    groups, others = neighbours.group(rows)
+    full = [row for row in _in_order(rows, others) if items[row][1].size_bytes]
+    fill([run_of(files, *items[row], None) for row in full], files.observer)
+    for members in groups:
+        shard = files.shard_of(members.names[0], members.columns.entry(0))
+        neighbours.read_block(shard, members, files.observer)
 
 
 def run_of(files: BundleFiles, name: str, entry: BundleEntry, target: memoryview | None) -> Run:
@@ -162,35 +218,25 @@ def run_of(files: BundleFiles, name: str, entry: BundleEntry, target: memoryview
     return Run(name, shard, entry.offset, entry.size_bytes, entry.crc32c, target)
 
 
-def check_empty(files: BundleFiles, items: Iterable[Item]) -> list[Item]:
-    """Those without bytes, their checksums compared."""
-    empty = [item for item in items if not item[1].size_bytes]
-    for name, entry in empty:
-        if entry.crc32c != _EMPTY_CHECKSUM:
-            raise checksum_mismatch(files.shard_path(entry.shard_id), name, entry.crc32c, 0)
-    return empty
+def _check_form(files: BundleFiles, name: str, entry: BundleEntry) -> np.dtype[Any]:
+    """What holds a tensor, once its size and its number of dimensions are sure to be possible."""
+    held_as = arrays.numpy_dtype(name, entry.dtype)
+    files.check_size(name, entry)
+    try:
+        arrays.new_array((0,) * len(entry.shape), held_as)
+    except errors.CorruptCheckpoint as error:
+        raise error.located(path=files.index.path, tensor=name) from None
+    return held_as
 
 
-def by_shard(items: Iterable[Item]) -> list[tuple[list[Sequence[Item]], list[Item]]]:
-    """Of each shard the blocks of small neighbours and all others, in the order of the file."""
-    shards: dict[int, tuple[list[Item], list[Item]]] = {}
-    for item in items:
-        _, _, shard_id, _, size_bytes, _, _ = item[1]
-        if size_bytes:
-            small, others = shards.get(shard_id) or shards.setdefault(shard_id, ([], []))
-            (small if size_bytes <= SMALL_BYTES else others).append(item)
-    found = []
-    for shard_id in sorted(shards):
-        small, others = shards[shard_id]
-        small.sort(key=_offset)
-        groups = list(neighbours(small))
-        for members in groups:
-            if len(members) < _FEWEST_NEIGHBOURS:
-                others.extend(members)
-        others.sort(key=_offset)
-        found.append(([group for group in groups if len(group) >= _FEWEST_NEIGHBOURS], others))
-    return found
+def _check_empty(files: BundleFiles, name: str, entry: BundleEntry) -> None:
+    """Compare the checksum of a tensor without bytes."""
+    if entry.crc32c != _EMPTY_CHECKSUM:
+        raise checksum_mismatch(files.shard_path(entry.shard_id), name, entry.crc32c, 0)
 
 
-def _offset(item: Item) -> int:
-    return item[1].offset
+def _in_order(rows: Rows, numbers: Array) -> list[int]:
+    """Rows in the order of their bytes."""
+    columns = rows.columns.take(numbers)
+    ordered: list[int] = numbers[np.lexsort((columns.offsets, columns.shard_ids))].tolist()
+    return ordered

@@ -11,6 +11,7 @@ import sys
 
 from ckptmgr import errors, naming
 from ckptmgr.bundle.index import BundleIndex
+from ckptmgr.bundle.read_engine import ReadObserver
 from ckptmgr.formats.bundle_entry import BundleEntry, check_entry_size
 from ckptmgr.formats.dtypes import DataType
 from ckptmgr.storage.protocol import ReadableFile, Storage
@@ -23,9 +24,11 @@ MAX_OPEN_SHARDS = 256
 class BundleFiles:
     """The index and the shards of one bundle, as far as they are there."""
 
-    def __init__(self, storage: Storage, prefix: str) -> None:
+    def __init__(self, storage: Storage, prefix: str, observer: ReadObserver | None = None) -> None:
         self._storage = storage
         self._prefix = prefix
+        #: Who is told of the numbers that are read.
+        self.observer = observer
         self._shards: dict[int, ReadableFile] = {}
         self._maps: dict[int, memoryview] = {}
         self._is_closed = False

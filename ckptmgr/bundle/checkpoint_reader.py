@@ -10,7 +10,7 @@ tensorflow/c/checkpoint_reader.cc.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ import numpy as np
 from ckptmgr import errors, naming
 from ckptmgr.bundle import arrays
 from ckptmgr.bundle.arrays import Array
+from ckptmgr.bundle.read_engine import ReadObserver
 from ckptmgr.bundle.reader import BundleReader
 from ckptmgr.bundle.v1_reader import V1Reader
 from ckptmgr.formats import dtypes
@@ -40,6 +41,7 @@ class CheckpointReader:
         mmap: Return arrays, read-only, that are a map of the files wherever a tensor can be used
             as it is stored (`BundleReader.map` says when), instead of reading it; its checksum is
             verified when it is first asked for. V1 checkpoints are always read.
+        observer: Told of each few megabytes of a V2 checkpoint's numbers that were read.
     Raises:
         CheckpointNotFound: Saying what there is instead.
         CorruptCheckpoint: The index is damaged.
@@ -51,10 +53,11 @@ class CheckpointReader:
         *,
         mmap: bool = False,
         storage: Storage | None = None,
+        observer: ReadObserver | None = None,
     ) -> None:
         self._prefix = errors.path_text(prefix)
         self._uses_maps = mmap
-        self._reader = _open(storage or PosixStorage(), self._prefix)
+        self._reader = _open(storage or PosixStorage(), self._prefix, observer)
 
     def __enter__(self) -> CheckpointReader:
         return self
@@ -138,13 +141,23 @@ class CheckpointReader:
             return self._reader.read_slice(_as_text(name), part)
         return self._reader.read_slice(_as_text(name), part, verify=verify)
 
-    def verify(self) -> None:
-        """Read everything and compare the checksums.
+    def verify(self, names: Iterable[str] | None = None) -> None:
+        """Read some tensors, all by default, and compare the checksums; nothing is kept.
 
         Raises:
             CorruptCheckpoint: At the first that differs.
         """
-        self._reader.verify()
+        self._reader.verify(names)
+
+    def damage(self) -> Iterator[errors.CorruptCheckpoint]:
+        """As `verify`, and go on: yields what is wrong with each damaged tensor.
+
+        However large the tensors, a few megabytes of numbers are in memory at a time.
+
+        Raises:
+            CorruptCheckpoint: The index cannot be listed.
+        """
+        return self._reader.damage()
 
     # ----------------------------------------------------------------------- descriptions
 
@@ -192,9 +205,9 @@ class CheckpointReader:
         return b"".join(line + b"\n" for line in lines)
 
 
-def _open(storage: Storage, prefix: str) -> BundleReader | V1Reader:
+def _open(storage: Storage, prefix: str, observer: ReadObserver | None) -> BundleReader | V1Reader:
     if storage.stat(naming.index_file(prefix)) is not None:
-        return BundleReader(storage, prefix)
+        return BundleReader(storage, prefix, observer)
     files = naming.v1_shard_files(prefix)
     info = storage.stat(prefix)
     meant = _prefix_meant(storage, prefix)

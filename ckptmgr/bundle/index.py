@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from ckptmgr import errors
 from ckptmgr.bundle.table_file import TableFile
-from ckptmgr.formats.bundle_entries import EntryColumns, decode_entries
+from ckptmgr.formats.bundle_entries import EntryColumns, columns_of, concatenate, decode_entries
 from ckptmgr.formats.bundle_entry import (
     HEADER_KEY,
     BundleEntry,
@@ -23,6 +23,7 @@ from ckptmgr.formats.bundle_entry import (
     decode_entry,
     decode_header,
 )
+from ckptmgr.formats.dtypes import DataType
 from ckptmgr.formats.tensor_slice import TensorSlice, decode_slice_key, encode_slice_key
 from ckptmgr.storage.protocol import ReadableFile
 
@@ -35,13 +36,14 @@ _FIRST_NAME = b"\1"
 
 
 class Listing(NamedTuple):
-    """All tensors of an index: those that have much in common as columns, the others as objects."""
+    """All tensors of an index, without an object for each."""
 
     #: In the order of the index.
     names: list[str]
-    #: Numbers stored whole: the row of each in `columns`.
+    #: Numbers stored whole: the row of each in `columns`, ascending.
     rows: dict[str, int]
     columns: EntryColumns
+    #: Strings, and tensors stored in slices.
     others: dict[str, BundleEntry]
 
     def entry(self, name: str) -> BundleEntry | None:
@@ -102,11 +104,14 @@ class BundleIndex:
         names = _decode_names(self.path, keys)
         places, columns = decode_entries(values)
         rows = {names[place]: row for row, place in enumerate(places.tolist())}
-        others = {}
-        if len(rows) < len(names):
-            for name, value in zip(names, values, strict=True):
-                if name not in rows:
-                    others[name] = self._decode(value, name)
+        single: dict[str, BundleEntry] = {}
+        others: dict[str, BundleEntry] = {}
+        for name, value in zip(names, values, strict=True) if len(rows) < len(names) else ():
+            if name not in rows:
+                entry = self._decode(value, name)
+                (single if is_numbers(entry) else others)[name] = entry
+        rows |= {name: row for row, name in enumerate(single, start=len(rows))}
+        columns = concatenate(columns, columns_of([*single.values()]))
         return Listing(names, rows, columns, others)
 
     def stored_entries(self) -> Iterator[tuple[bytes, BundleEntry]]:
@@ -143,6 +148,11 @@ class BundleIndex:
             return decode_entry(value)
         except errors.CorruptCheckpoint as error:
             raise error.located(path=self.path, tensor=name) from None
+
+
+def is_numbers(entry: BundleEntry) -> bool:
+    """Whether an entry has bytes of its own, of elements of one size."""
+    return not entry.slices and entry.dtype != DataType.DT_STRING
 
 
 def tensor_of_key(key: bytes) -> str:

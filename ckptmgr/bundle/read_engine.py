@@ -1,11 +1,9 @@
 """Bringing the bytes of tensors into memory at the speed of the disk, their checksums verified.
 
-Large tensors are cut into chunks, which a few threads read straight to where the tensor will stand.
-Each takes a chunk's checksum while the bytes are in the processor's cache; those of one tensor are
-combined. Reading and summing run in C without the GIL, so that they keep memory and disk busy.
-
-Of small tensors, neighbours are read together, one call for a block of them, and cut out of it:
-a call for each would take longer than its bytes.
+Large tensors are cut into chunks, which a few threads read straight to where the tensor will stand,
+each a part of its chunk at a time, whose checksum it takes while the bytes are in the processor's
+cache; those of the chunks of one tensor are combined. Reading and summing run in C without the GIL,
+so that they keep memory and disk busy.
 
 Files are read through the system's cache: with several reads of this size under way at a time that
 was as fast as reading past it, and needs neither aligned memory nor a copy.
@@ -13,37 +11,22 @@ was as fast as reading past it, and needs neither aligned memory nor a copy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
-
-import numpy as np
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
 
 from ckptmgr import errors
-from ckptmgr.bundle.arrays import Array
 from ckptmgr.bundle.write_engine import for_each_chunk
 from ckptmgr.formats.bundle_entry import BundleEntry
 from ckptmgr.formats.crc32c import combine, crc32c, mask
 from ckptmgr.storage.protocol import ReadableFile
 
-#: One page of the largest kind that systems commonly use, and still in cache for its checksum.
-#: A power of two: the checksum of what such a chunk is appended to takes one step to combine.
+#: What a thread takes at a time. A power of two: the checksum of what such a chunk is appended to
+#: takes one step to combine.
 CHUNK_BYTES = 2 << 20
 
-# For bytes that are read only for their checksum: small enough for the nearest large cache.
-_SCRATCH_BYTES = 512 << 10
-
-#: Tensors up to this size are read with their neighbours.
-SMALL_BYTES = 16 << 10
-
-#: What small tensors are read in, and what one of them alone may keep in memory.
-BLOCK_BYTES = 4 << 20
-
-# What may lie between two tensors of a block: padding, or a tensor that was not asked for.
-_MAX_GAP_BYTES = 4 << 10
-
-# As the writer aligns tensors in the file, so that they stand aligned in a block too.
-_BLOCK_ALIGNMENT_BYTES = 64
-
+# One call reads so much: still in the cache of one core (1 MB or more on servers) for its checksum,
+# and long enough for the share of Python to be small.
+_PART_BYTES = 512 << 10
 
 #: A tensor's name and its entry.
 Item = tuple[str, BundleEntry]
@@ -63,7 +46,7 @@ class Run(NamedTuple):
 
 
 class _Piece(NamedTuple):
-    """Part of a run that one call reads."""
+    """Part of a run, a chunk or less."""
 
     run: int
     number: int
@@ -71,7 +54,14 @@ class _Piece(NamedTuple):
     size_bytes: int
 
 
-def fill(runs: Sequence[Run]) -> None:
+class ReadObserver(Protocol):
+    """Told how reading goes on, from whichever thread."""
+
+    def read(self, size_bytes: int) -> None:
+        """So many bytes more were read, and their checksum was taken."""
+
+
+def fill(runs: Sequence[Run], observer: ReadObserver | None = None) -> None:
     """Read every run into its target; they should stand in the order of the files.
 
     Raises:
@@ -82,19 +72,13 @@ def fill(runs: Sequence[Run]) -> None:
     all_wanted = all(run.target is not None for run in runs)
 
     def make_worker() -> Callable[[int], None]:
-        scratch = memoryview(bytearray(0 if all_wanted else _SCRATCH_BYTES))
+        scratch = memoryview(bytearray(0 if all_wanted else _PART_BYTES))
 
         def work(task: int) -> None:
             for piece in tasks[task]:
-                run = runs[piece.run]
-                offset = run.offset + piece.start
-                if run.target is None:
-                    crc = _checksum(run, offset, piece.size_bytes, scratch)
-                else:
-                    view = run.target[piece.start : piece.start + piece.size_bytes]
-                    read_exactly(run.file, view, offset, run.tensor)
-                    crc = crc32c(view)
-                checksums[piece.run][piece.number] = crc
+                checksums[piece.run][piece.number] = _read(runs[piece.run], piece, scratch)
+            if observer is not None:
+                observer.read(sum(piece.size_bytes for piece in tasks[task]))
 
         return work
 
@@ -105,43 +89,6 @@ def fill(runs: Sequence[Run]) -> None:
             crc = combine(crc, part, CHUNK_BYTES)
         if mask(crc) != run.crc32c:
             raise checksum_mismatch(run.file.path, run.tensor, run.crc32c, crc)
-
-
-def neighbours(small: Sequence[Item]) -> Iterator[Sequence[Item]]:
-    """Cut small tensors, in the order of their offsets in one file, into groups for a block each.
-
-    Tensors whose bytes overlap come in different blocks, so that none shows a change of another.
-    """
-    first = start = end = 0
-    for index, (_, (_, _, _, offset, size_bytes, _, _)) in enumerate(small):
-        is_near = end <= offset <= end + _MAX_GAP_BYTES
-        if not is_near or offset + size_bytes - start > BLOCK_BYTES:
-            if index > first:
-                yield small[first:index]
-            first, start = index, offset
-        end = offset + size_bytes
-    if first < len(small):
-        yield small[first:]
-
-
-def read_block(file: ReadableFile, members: Sequence[Item]) -> tuple[Array, int]:
-    """Read one group of neighbours; returns their memory, verified, and its offset in the file.
-
-    Raises:
-        ChecksumMismatch, TruncatedFile, StorageError: Naming file and tensor.
-    """
-    start, last = members[0][1].offset, members[-1][1]
-    memory = _aligned_like_file(start, last.offset + last.size_bytes - start)
-    data = memory.data
-    read_exactly(file, data, start, members[0][0])
-    sums = [
-        crc32c(data[offset - start : offset - start + size_bytes])
-        for _, (_, _, _, offset, size_bytes, _, _) in members
-    ]
-    for (tensor, entry), crc, masked in zip(members, sums, map(mask, sums), strict=True):
-        if masked != entry.crc32c:
-            raise checksum_mismatch(file.path, tensor, entry.crc32c, crc)
-    return memory, start
 
 
 def read_exactly(file: ReadableFile, view: memoryview, offset: int, tensor: str) -> None:
@@ -192,18 +139,14 @@ def _cut(runs: Sequence[Run]) -> tuple[list[list[_Piece]], list[list[int]]]:
     return tasks, checksums
 
 
-def _checksum(run: Run, offset: int, size_bytes: int, scratch: memoryview) -> int:
-    """The checksum of a part of a run, of which nothing is kept."""
+def _read(run: Run, piece: _Piece, scratch: memoryview) -> int:
+    """Read a piece of a run; returns its checksum."""
     crc = 0
-    for start in range(0, size_bytes, len(scratch)):
-        view = scratch[: size_bytes - start]
-        read_exactly(run.file, view, offset + start, run.tensor)
+    end = piece.start + piece.size_bytes
+    for start in range(piece.start, end, _PART_BYTES):
+        part_end = min(start + _PART_BYTES, end)
+        size_bytes = part_end - start
+        view = scratch[:size_bytes] if run.target is None else run.target[start:part_end]
+        read_exactly(run.file, view, run.offset + start, run.tensor)
         crc = crc32c(view, crc)
     return crc
-
-
-def _aligned_like_file(offset: int, size_bytes: int) -> Array:
-    """Memory whose address is aligned as the offset is."""
-    memory = np.empty(size_bytes + _BLOCK_ALIGNMENT_BYTES, np.uint8)
-    skipped = (offset - memory.ctypes.data) % _BLOCK_ALIGNMENT_BYTES
-    return memory[skipped : skipped + size_bytes]

@@ -20,29 +20,37 @@ from ckptmgr import errors, naming
 from ckptmgr.bundle import arrays, batch, slices
 from ckptmgr.bundle.arrays import Array
 from ckptmgr.bundle.bundle_files import BundleFiles
-from ckptmgr.bundle.index import tensor_of_key
+from ckptmgr.bundle.index import is_numbers, tensor_of_key
+from ckptmgr.bundle.neighbours import Rows
 from ckptmgr.bundle.opening import open_unchanged
-from ckptmgr.bundle.read_engine import fill, read_exactly
+from ckptmgr.bundle.read_engine import ReadObserver, fill, read_exactly
 from ckptmgr.formats import dtypes, string_tensor
 from ckptmgr.formats.bundle_entry import BundleEntry
 from ckptmgr.formats.dtypes import DataType
 from ckptmgr.formats.tensor_slice import Region, TensorSlice, resolve_slice
 from ckptmgr.storage.protocol import Storage
 
+# For so many names all of the index is read: looking up one takes as long as decoding some tens.
+_MANY = 64
+
 
 class BundleReader:
     """The tensors under one prefix. Several threads may read at a time.
 
+    Args:
+        observer: Told of each few megabytes of numbers that were read and verified.
     Raises:
         CheckpointNotFound: No index of that prefix.
         CorruptCheckpoint: The index is damaged.
     """
 
-    def __init__(self, storage: Storage, prefix: str) -> None:
+    def __init__(self, storage: Storage, prefix: str, observer: ReadObserver | None = None) -> None:
         self.prefix = prefix
         index = naming.index_file(prefix)
         try:
-            self._files = open_unchanged(storage, [index], lambda: BundleFiles(storage, prefix))
+            self._files = open_unchanged(
+                storage, [index], lambda: BundleFiles(storage, prefix, observer)
+            )
         except errors.FileMissing:
             raise errors.CheckpointNotFound(
                 f"no checkpoint at {prefix}: {index} does not exist"
@@ -126,26 +134,38 @@ class BundleReader:
             CorruptCheckpoint, StorageError: Arrays of `into` may have been overwritten, wholly or
                 in part, with bytes that are not verified.
         """
-        wanted = self.entries() if names is None else {name: self.entry(name) for name in names}
         targets = into or {}
-        arrays.check_asked(targets, wanted)
-        numeric = batch.Batch(self._files)
-        others: dict[str, BundleEntry] = {}
-        for name, entry in wanted.items():
-            if not entry.slices and entry.dtype != DataType.DT_STRING:
-                numeric.add(name, entry, targets.get(name))
-                continue
-            others[name] = entry
-            if name in targets:
-                dtype = arrays.numpy_dtype(name, entry.dtype)
-                arrays.check_target(name, targets[name], entry.shape, dtype)
-        found = numeric.read()
+        wanted, rows, others = self._select(names)
+        arrays.check_asked(targets, frozenset(wanted) if targets else ())
+        for name in targets.keys() & others.keys():
+            dtype = arrays.numpy_dtype(name, others[name].dtype)
+            arrays.check_target(name, targets[name], others[name].shape, dtype)
+        found = batch.Batch(self._files, rows, targets).read()
         for name, entry in others.items():
             found[name] = self._read_region(name, entry, slices.whole(entry.shape))
             if name in targets:
                 np.copyto(targets[name], found[name])
                 found[name] = targets[name]
         return {name: found[name] for name in wanted}
+
+    def _select(
+        self, names: Iterable[str] | None
+    ) -> tuple[list[str], Rows, dict[str, BundleEntry]]:
+        """Names, without repetitions; numbers stored whole as rows; the entries of the others."""
+        wanted = None if names is None else list(dict.fromkeys(names))
+        if wanted is not None and len(wanted) < _MANY:
+            entries = {name: self.entry(name) for name in wanted}
+            rows = batch.rows_of([item for item in entries.items() if is_numbers(item[1])])
+            return wanted, rows, {n: e for n, e in entries.items() if not is_numbers(e)}
+        listing = self._index.listing()
+        if wanted is None:
+            return listing.names, Rows([*listing.rows], listing.columns), listing.others
+        listed = [name for name in wanted if name in listing.rows]
+        columns = listing.columns.take(np.array([listing.rows[n] for n in listed], np.int64))
+        others = {}
+        if len(listed) < len(wanted):
+            others = {name: self.entry(name) for name in wanted if name not in listing.rows}
+        return wanted, Rows(listed, columns), others
 
     def map(self, name: str) -> Array:
         """The value of a tensor, read-only, where possible as a map of its file: without a copy.
@@ -197,28 +217,54 @@ class BundleReader:
             return self._read_region(name, entry, region)
         return self._read_unverified(name, entry, region)
 
-    def verify(self) -> None:
-        """Read every byte that an entry covers and compare its checksum.
+    def verify(self, names: Iterable[str] | None = None) -> None:
+        """Read every byte of some tensors, of all by default, and compare their checksums.
 
         Raises:
             CorruptCheckpoint: At one that differs.
         """
+        for error in self.damage(names):
+            raise error
+
+    def damage(self, names: Iterable[str] | None = None) -> Iterator[errors.CorruptCheckpoint]:
+        """As `verify`, and go on: yields what is wrong with each damaged tensor.
+
+        Raises:
+            CorruptCheckpoint: The index cannot be listed.
+        """
+        wanted = self.entries().keys() if names is None else frozenset(names)
         for name, entry in self.entries().items():
-            if entry.slices:
-                self._stored_parts(name, entry, slices.whole(entry.shape))
+            try:
+                if entry.slices and name in wanted:
+                    self._stored_parts(name, entry, slices.whole(entry.shape))
+            except errors.CorruptCheckpoint as error:
+                yield error
         numeric = []
         for key, entry in self.stored_entries():
             name = tensor_of_key(key)
-            # The bytes of a dtype that only a later TensorFlow knows have a checksum all the same.
-            with suppress(errors.UnsupportedDtype):
-                self._files.check_size(name, entry)
-            if entry.dtype == DataType.DT_STRING:
-                self._read_strings(name, entry)
-            elif entry.dtype == DataType.DT_VARIANT:
-                self._verify_variants(name, entry)
-            else:
-                numeric.append((name, entry))
-        batch.verify(self._files, numeric)
+            if names is not None and name not in wanted:
+                continue
+            try:
+                if self._verify_alone(name, entry):
+                    numeric.append((name, entry))
+            except errors.CorruptCheckpoint as error:
+                yield error
+        yield from batch.damage(self._files, numeric)
+
+    def _verify_alone(self, name: str, entry: BundleEntry) -> bool:
+        """Hold an entry against its file; whether its bytes remain to be verified, as numbers."""
+        # The bytes of a dtype that only a later TensorFlow knows have a checksum all the same.
+        with suppress(errors.UnsupportedDtype):
+            self._files.check_size(name, entry)
+        if entry.size_bytes:
+            self._files.shard_of(name, entry)
+        if entry.dtype == DataType.DT_STRING:
+            self._read_strings(name, entry)
+        elif entry.dtype == DataType.DT_VARIANT:
+            self._verify_variants(name, entry)
+        else:
+            return True
+        return False
 
     # ----------------------------------------------------------------------- tensors
 
@@ -238,7 +284,7 @@ class BundleReader:
             index: tuple[Any, ...] = (*part.shared.within(region), ...)
             place = target[index]
             if part.shared == part.stored_region and arrays.can_fill(place):
-                self._fill(name, stored, place)
+                batch.read_alone(self._files, name, stored, place)
             else:
                 value = self._read_entry(name, stored)
                 place[...] = value[part.shared.within(part.stored_region)]
@@ -283,15 +329,7 @@ class BundleReader:
         if entry.dtype == DataType.DT_STRING:
             self._files.check_size(name, entry)
             return self._read_strings(name, entry)
-        alone = batch.Batch(self._files)
-        alone.add(name, entry, None)
-        return alone.read()[name]
-
-    def _fill(self, name: str, entry: BundleEntry, array: Array) -> None:
-        """Read a numeric entry straight into a contiguous array of its shape."""
-        alone = batch.Batch(self._files)
-        alone.add(name, entry, array)
-        alone.read()
+        return batch.read_alone(self._files, name, entry)
 
     def _read_unverified(self, name: str, entry: BundleEntry, region: Region) -> Array:
         """A region of a numeric tensor that is stored whole, from the rows that it lies in."""

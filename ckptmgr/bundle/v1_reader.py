@@ -8,6 +8,7 @@ Source: docs/formats/v1-checkpoint.md; tensorflow/core/util/tensor_slice_reader.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -109,19 +110,33 @@ class V1Reader:
             raise errors.InvalidArgument(f"tensor {name!r}: {error}") from None
         return self._read_region(tensor, region)
 
-    def verify(self) -> None:
-        """Decode every value, and so verify every block that has one.
+    def verify(self, names: Iterable[str] | None = None) -> None:
+        """Decode every value of some tensors, of all by default, and so verify their blocks.
 
         Raises:
             CorruptCheckpoint: At the first that is damaged.
         """
-        for name in self.entries():
-            self.read(name)
+        for error in self.damage(names):
+            raise error
+
+    def damage(self, names: Iterable[str] | None = None) -> Iterator[errors.CorruptCheckpoint]:
+        """As `verify`, and go on: yields what is wrong with each damaged tensor.
+
+        One slice is in memory at a time.
+        """
+        wanted = self.entries().keys() if names is None else names
+        for tensor in [self.entry(name) for name in wanted]:
+            try:
+                self._parts(tensor, slices.whole(tensor.shape))
+                for part in tensor.slices:
+                    self._read_slice(tensor, part)
+            except errors.CorruptCheckpoint as error:
+                yield error
 
     def _read_region(self, tensor: SavedTensor, region: Region) -> Array:
         dtype = _numpy_dtype(tensor)
+        parts = self._parts(tensor, region)
         try:
-            parts = slices.cover(tensor.shape, tensor.slices, region)
             # Values first: only they show that memory for the whole is not asked for in vain.
             values = [self._read_slice(tensor, part.stored) for part in parts]
             if len(parts) == 1 and parts[0].stored_region == region:
@@ -132,6 +147,12 @@ class V1Reader:
         for part, value in zip(parts, values, strict=True):
             target[part.shared.within(region)] = value[part.shared.within(part.stored_region)]
         return target
+
+    def _parts(self, tensor: SavedTensor, region: Region) -> list[slices.Part]:
+        try:
+            return slices.cover(tensor.shape, tensor.slices, region)
+        except errors.CorruptCheckpoint as error:
+            raise error.located(path=self.prefix, tensor=tensor.name) from None
 
     def _read_slice(self, tensor: SavedTensor, part: TensorSlice) -> Array:
         table, value = self._value(tensor, part)

@@ -86,6 +86,22 @@ class EntryColumns(NamedTuple):
         )
 
 
+def concatenate(first: EntryColumns, second: EntryColumns) -> EntryColumns:
+    """The rows of both, one behind the other."""
+    forms = dict.fromkeys(first.forms)
+    forms.update(dict.fromkeys(second.forms))
+    numbers = {form: number for number, form in enumerate(forms)}
+    renumbered = np.array([numbers[form] for form in second.forms], np.int64)[second.form_of]
+    return EntryColumns(
+        [*forms],
+        np.concatenate((first.form_of, renumbered)),
+        np.concatenate((first.shard_ids, second.shard_ids)),
+        np.concatenate((first.offsets, second.offsets)),
+        np.concatenate((first.sizes_bytes, second.sizes_bytes)),
+        np.concatenate((first.checksums, second.checksums)),
+    )
+
+
 def columns_of(entries: Sequence[BundleEntry]) -> EntryColumns:
     """The columns of entries that were decoded one by one."""
     numbers: dict[tuple[int, tuple[int, ...]], int] = {}

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
 from typing import Any
 
 import numpy as np
@@ -9,18 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ckptmgr import errors
-from ckptmgr.bundle.read_engine import (
-    BLOCK_BYTES,
-    CHUNK_BYTES,
-    SMALL_BYTES,
-    Run,
-    fill,
-    neighbours,
-    read_block,
-)
-from ckptmgr.formats.bundle_entry import BundleEntry
+from ckptmgr.bundle.read_engine import CHUNK_BYTES, Run, fill
 from ckptmgr.formats.crc32c import crc32c, mask
-from ckptmgr.formats.dtypes import DataType
 from ckptmgr.storage import MemoryStorage, ReadableFile
 from tests.bundle.observed_storage import ObservedStorage
 
@@ -115,9 +105,9 @@ def test_first_run_that_differs_is_named() -> None:
         fill(runs)
 
 
-@pytest.mark.parametrize("failing", range(10))
+@pytest.mark.parametrize("failing", [*range(6), 36])
 def test_a_failing_read_in_any_thread(failing: int) -> None:
-    reads = iter(range(10))
+    reads = itertools.count()
 
     def fail(operation: str, path: str) -> None:
         if operation == "read" and next(reads) == failing:
@@ -137,100 +127,3 @@ def test_a_file_that_becomes_shorter(left: int) -> None:
     writer.truncate(left)
     with pytest.raises(errors.TruncatedFile, match="^data: the file became shorter.*tensor 'w'"):
         fill([run_of(file, 0, LARGE)[0]])
-
-
-# --------------------------------------------------------------------------- small
-
-Extents = list[tuple[int, int]]
-
-
-def entries_of(extents: Extents) -> list[tuple[str, BundleEntry]]:
-    found = []
-    for number, (offset, size_bytes) in enumerate(extents):
-        crc = mask(crc32c(BYTES[offset : offset + size_bytes].data))
-        entry = BundleEntry(DataType.DT_UINT8, (size_bytes,), 0, offset, size_bytes, crc)
-        found.append((f"w{number}", entry))
-    return found
-
-
-def check_blocks(extents: Extents, *, num_blocks: int | None = None) -> None:
-    storage = ObservedStorage(MemoryStorage())
-    file = stored(BYTES, storage)
-    wanted = entries_of(extents)
-    blocks = list(neighbours(wanted))
-    assert [member for members in blocks for member in members] == wanted
-    for members in blocks:
-        memory, start = read_block(file, members)
-        assert len(memory) <= BLOCK_BYTES
-        assert memory.ctypes.data % 64 == start % 64
-        end = start
-        for _, entry in members:
-            assert entry.offset >= end
-            end = entry.offset + entry.size_bytes
-            found = memory[entry.offset - start : end - start]
-            assert found.tobytes() == BYTES[entry.offset : end].tobytes()
-    assert num_blocks in {None, len(blocks)}
-    assert [call for call in storage.calls if call[0] == "read"] == [("read", "data")] * len(blocks)
-
-
-CASES: dict[str, tuple[Extents, int]] = {
-    "none": ([], 0),
-    "one": ([(3, 5)], 1),
-    "neighbours": ([(0, 64), (64, 100), (192, 1)], 1),
-    "as far apart as padding": ([(0, 10), (10 + 4096, 10)], 1),
-    "farther": ([(0, 10), (11 + 4096, 10)], 2),
-    "the same bytes twice": ([(0, 10), (0, 10)], 2),
-    "overlapping": ([(0, 10), (9, 10), (19, 1)], 2),
-    "a full block": ([(i * SMALL_BYTES, SMALL_BYTES) for i in range(256)], 1),
-    "one more": ([(i * SMALL_BYTES, SMALL_BYTES) for i in range(257)], 2),
-}
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_blocks(case: str) -> None:
-    extents, num_blocks = CASES[case]
-    check_blocks(extents, num_blocks=num_blocks)
-
-
-@given(st.lists(st.tuples(st.integers(0, 30_000), st.integers(1, SMALL_BYTES)), max_size=40))
-def test_any_small_tensors(extents: Extents) -> None:
-    check_blocks(sorted(extents))
-
-
-def drain(file: ReadableFile, extents: Extents) -> None:
-    for members in neighbours(entries_of(extents)):
-        read_block(file, members)
-
-
-@pytest.mark.parametrize("position", [0, 63, 64, 163, 192])
-def test_damage_in_each_small_tensor(position: int) -> None:
-    damaged = BYTES.copy()
-    damaged[position] ^= 1
-    name = {0: "w0", 64: "w1", 192: "w2"}[position // 64 * 64 - (position == 163) * 64]
-    with pytest.raises(errors.ChecksumMismatch, match=f"^data: .*tensor '{name}'"):
-        drain(stored(damaged), [(0, 64), (64, 100), (192, 1)])
-
-
-def test_damage_between_small_tensors_is_harmless() -> None:
-    damaged = BYTES.copy()
-    damaged[170] ^= 1
-    drain(stored(damaged), [(0, 64), (64, 100), (192, 1)])
-
-
-@pytest.mark.parametrize(
-    ("hook", "error"),
-    [
-        (lambda writer: writer.truncate(100), errors.TruncatedFile),
-        (lambda writer: writer.truncate(0), errors.TruncatedFile),
-    ],
-)
-def test_small_tensors_of_a_file_that_becomes_shorter(
-    hook: Callable[[Any], None], error: type[Exception]
-) -> None:
-    storage = ObservedStorage(MemoryStorage())
-    writer = storage.inner.create("data")
-    writer.write([BYTES.data], 0)
-    file = storage.open("data")
-    hook(writer)
-    with pytest.raises(error, match="^data: .*tensor 'w0'"):
-        drain(file, [(0, 64), (64, 100)])

@@ -9,6 +9,7 @@ from ckptmgr.formats.bundle_entries import (
     EntryColumns,
     EntryGroup,
     columns_of,
+    concatenate,
     decode_entries,
     encode_alike,
     encode_entries,
@@ -137,6 +138,8 @@ def assert_as_alone(values: list[bytes]) -> None:
     assert columns.entries() == alone
     assert [columns.entry(row) for row in range(len(places))] == alone
     again = columns_of(alone)
+    assert concatenate(columns, again).entries() == alone + alone
+    assert concatenate(again, columns_of([])).entries() == alone
     assert again.entries() == alone
     assert encode_entries(again) == encode_entries(columns) == list(map(encode_entry, alone))
 
