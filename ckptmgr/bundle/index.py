@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ckptmgr import errors
-from ckptmgr.bundle.table_file import TableFile
+from ckptmgr.bundle.table_file import TableFile, read_first_entry
 from ckptmgr.formats.bundle_entries import EntryColumns, columns_of, concatenate, decode_entries
 from ckptmgr.formats.bundle_entry import (
     HEADER_KEY,
@@ -62,7 +62,7 @@ class BundleIndex:
         self._table = TableFile(file)
         self._listing: Listing | None = None
         self._entries: dict[str, BundleEntry] | None = None
-        self.header = self._read_header()
+        self.header = _decode_header(file, self._table.lookup(HEADER_KEY))
 
     @property
     def path(self) -> str:
@@ -129,25 +129,35 @@ class BundleIndex:
         value = self._table.lookup(key)
         return None if value is None else self._decode(value, name)
 
-    def _read_header(self) -> BundleHeader:
-        value = self._table.lookup(HEADER_KEY)
-        if value is None:
-            raise errors.MalformedEntry(
-                "the index has no header; is this the file of another format?",
-                path=self.path,
-                expected="a first entry with the empty key",
-                found="none",
-            )
-        try:
-            return decode_header(value)
-        except errors.CorruptCheckpoint as error:
-            raise error.located(path=self.path) from None
-
     def _decode(self, value: bytes, name: str) -> BundleEntry:
         try:
             return decode_entry(value)
         except errors.CorruptCheckpoint as error:
             raise error.located(path=self.path, tensor=name) from None
+
+
+def read_header(file: ReadableFile) -> BundleHeader:
+    """The header of an index, of which nothing else is looked at.
+
+    Raises:
+        CorruptCheckpoint: Naming the file.
+    """
+    key, value = read_first_entry(file) or (None, None)
+    return _decode_header(file, value if key == HEADER_KEY else None)
+
+
+def _decode_header(file: ReadableFile, value: bytes | None) -> BundleHeader:
+    if value is None:
+        raise errors.MalformedEntry(
+            "the index has no header; is this the file of another format?",
+            path=file.path,
+            expected="a first entry with the empty key",
+            found="none",
+        )
+    try:
+        return decode_header(value)
+    except errors.CorruptCheckpoint as error:
+        raise error.located(path=file.path) from None
 
 
 def is_numbers(entry: BundleEntry) -> bool:

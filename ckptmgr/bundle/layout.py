@@ -78,9 +78,8 @@ class ShardLayout:
     #: The arrays whose bytes these are, or encoded strings.
     sources: list[Array | bytes]
     forms: list[Form]
-    #: Indexes of `forms`.
-    form_of: list[int]
-    #: int64, as `sizes_bytes`.
+    #: Indexes of `forms`; int64, as `offsets` and `sizes_bytes`.
+    form_of: Array
     offsets: Array
     sizes_bytes: Array
     #: Masked; only of strings, where it is not that of the bytes, by index.
@@ -94,7 +93,7 @@ class ShardLayout:
         return len(self.keys)
 
     def form(self, index: int) -> Form:
-        return self.forms[self.form_of[index]]
+        return self.forms[int(self.form_of[index])]
 
     def in_image(self, index: int, image: memoryview) -> Array:
         """The bytes of one tensor in an image of the file."""
@@ -138,7 +137,8 @@ def plan_bundle(
     partitioned: dict[str, list[NamedTensor]] = {}
     layouts = [_plan_shard(tensors, partitioned, alignment_bytes) for tensors in shards]
     described = {name: encode_name(name) for name in sorted(partitioned)}
-    _refuse_duplicates([*(shard.keys for shard in layouts), [*described.values()]])
+    if len(shards) > 1 or not isinstance(shards[0], Mapping):
+        _refuse_duplicates([*(shard.keys for shard in layouts), [*described.values()]])
     entries = []
     for name, key in described.items():
         dtype, shape, stored = describe_partition(name, partitioned[name])
@@ -188,14 +188,13 @@ def encode_name(name: str) -> bytes:
 
 
 def encode_names(names: Sequence[str]) -> list[bytes]:
-    """The keys of whole tensors; raises as `encode_name` does."""
+    """The keys of whole tensors whose names are sorted; raises as `encode_name` does."""
     try:
-        keys = list(map(str.encode, names))
+        if not names or names[0] >= "\1":  # neither empty nor beginning with NUL
+            return list(map(str.encode, names))
     except UnicodeEncodeError:
-        keys = [b""]
-    if b"" in keys or any(key < b"\1" for key in keys):
-        return list(map(encode_name, names))  # it raises at the one that is wrong
-    return keys
+        pass
+    return list(map(encode_name, names))  # it raises at the one that is wrong
 
 
 def is_whole(tensor: NamedTensor) -> bool:
@@ -315,7 +314,8 @@ def _plan_shard(
         keys = [_key_of(tensor, partitioned) for tensor in ordered]
     forms: dict[tuple[np.dtype[Any], tuple[int, ...]], int] = {}
     described: list[Form] = []
-    form_of = []
+    held_bytes: list[int] = []
+    numbers = []
     # This loop runs once per tensor, tens of thousands of times in a save.
     for index, array in enumerate(arrays):
         form = array.dtype, array.shape
@@ -323,12 +323,14 @@ def _plan_shard(
         if number is None:
             number = forms[form] = len(described)
             described.append(_describe(NamedTensor(names[index], array)))
-        form_of.append(number)
+            held_bytes.append(array.nbytes)
+        numbers.append(number)
+    form_of = np.array(numbers, np.int64)
     sources: list[Array | bytes] = [*arrays]
-    sizes_bytes = np.fromiter((array.nbytes for array in arrays), np.int64, len(arrays))
+    sizes_bytes = np.array(held_bytes, np.int64)[form_of]
     text_checksums = {}
     of_texts = {n for n, form in enumerate(described) if form.dtype is DataType.DT_STRING}
-    for index in [index for index, number in enumerate(form_of) if number in of_texts]:
+    for index in [index for index, number in enumerate(numbers) if number in of_texts]:
         texts = encode_text(NamedTensor(names[index], arrays[index]))
         sources[index], text_checksums[index] = string_tensor.encode_strings(texts)
         sizes_bytes[index] = len(sources[index])
@@ -385,7 +387,7 @@ def _packed(shard: ShardLayout, left: list[int], alignment_bytes: int) -> ShardL
         shard,
         keys=[shard.keys[index] for index in left],
         sources=sources,
-        form_of=[shard.form_of[index] for index in left],
+        form_of=shard.form_of[left],
         offsets=offsets,
         sizes_bytes=sizes_bytes,
         text_checksums={

@@ -12,6 +12,7 @@ from ckptmgr.formats import table
 from ckptmgr.formats.table_reader import (
     block_extent,
     decode_block,
+    decode_first_entry,
     decode_footer,
     decode_table,
     find_block,
@@ -22,9 +23,11 @@ from ckptmgr.storage.protocol import ReadableFile
 _WHOLE_FILE_BYTES = 1 << 20
 
 # Blocks kept for the next look-up, which is likely to be for a neighbour. A block holds 256 KiB,
-# or a single larger entry, which is not kept.
+# or a single larger entry, which is not kept. Any other large one is: were it decoded again for each
+# of its entries, a file made for that would be read for ever.
 _KEPT_BLOCKS = 64
-_KEPT_BLOCK_BYTES = 1 << 20
+_KEPT_BYTES = 64 << 20
+_KEPT_ENTRY_BYTES = 1 << 20
 
 
 class TableFile:
@@ -41,7 +44,7 @@ class TableFile:
         try:
             tail = file.read(file.size_bytes - table.FOOTER_BYTES, table.FOOTER_BYTES)
             footer = decode_footer(tail, file.size_bytes)
-            self._separators = decode_block(self._read_block(footer.index))
+            self._separators = decode_block(_read_block(self._file, footer.index))
         except errors.CorruptCheckpoint as error:
             raise error.located(path=file.path) from None
 
@@ -69,9 +72,10 @@ class TableFile:
     def _block(self, handle: table.BlockHandle) -> dict[bytes, bytes]:
         block = self._kept.get(handle)
         if block is None:
-            block = dict(decode_block(self._read_block(handle)))
-            if handle.size_bytes <= _KEPT_BLOCK_BYTES:
-                if len(self._kept) >= _KEPT_BLOCKS:
+            block = dict(decode_block(_read_block(self._file, handle)))
+            if len(block) > 1 or handle.size_bytes <= _KEPT_ENTRY_BYTES:
+                kept_bytes = sum(kept.size_bytes for kept in self._kept)
+                if len(self._kept) >= _KEPT_BLOCKS or kept_bytes > _KEPT_BYTES:
                     self._kept.clear()
                 self._kept[handle] = block
         return block
@@ -82,6 +86,22 @@ class TableFile:
         except errors.CorruptCheckpoint as error:
             raise error.located(path=self.path) from None
 
-    def _read_block(self, handle: table.BlockHandle) -> bytes:
-        offset, length = block_extent(handle, self._file.size_bytes)
-        return self._file.read(offset, length)
+
+def read_first_entry(file: ReadableFile) -> tuple[bytes, bytes] | None:
+    """The first key of a table and its value, whatever else there is; None in an empty one.
+
+    Raises:
+        CorruptCheckpoint: Naming the file.
+    """
+    try:
+        tail = file.read(file.size_bytes - table.FOOTER_BYTES, table.FOOTER_BYTES)
+        index = _read_block(file, decode_footer(tail, file.size_bytes).index)
+        handle = find_block(decode_block(index), b"")
+        return None if handle is None else decode_first_entry(_read_block(file, handle))
+    except errors.CorruptCheckpoint as error:
+        raise error.located(path=file.path) from None
+
+
+def _read_block(file: ReadableFile, handle: table.BlockHandle) -> bytes:
+    offset, length = block_extent(handle, file.size_bytes)
+    return file.read(offset, length)

@@ -291,8 +291,10 @@ def _write_shard(file: WritableFile, shard: ShardLayout, options: WriteOptions) 
 
 def _columns(shard: ShardLayout, shard_id: int, checksums: Array) -> EntryColumns:
     forms = [(int(form.dtype), form.shape) for form in shard.forms]
-    form_of, shard_ids = np.array(shard.form_of, np.int64), np.full(len(shard), shard_id)
-    return EntryColumns(forms, form_of, shard_ids, shard.offsets, shard.sizes_bytes, checksums)
+    shard_ids = np.full(len(shard), shard_id)
+    return EntryColumns(
+        forms, shard.form_of, shard_ids, shard.offsets, shard.sizes_bytes, checksums
+    )
 
 
 def _standing_shards(storage: Storage, prefix: str) -> dict[str, int]:

@@ -30,15 +30,24 @@ from ckptmgr.formats.table import (
 )
 from ckptmgr.formats.varint import decode_varint
 
-__all__ = ["block_extent", "decode_block", "decode_footer", "decode_table", "find_block"]
+__all__ = [
+    "block_extent",
+    "decode_block",
+    "decode_first_entry",
+    "decode_footer",
+    "decode_table",
+    "find_block",
+]
 
 Entry = tuple[bytes, bytes]
 
 # Sharing prefixes lets a few bytes on disk stand for a long key, again and again. A restart
-# interval of 16 makes at most 16 key bytes of each byte of a block; four times that, and 1 MiB for
-# small blocks, leaves room for other writers and none for a bomb.
+# interval of 16 makes at most 16 key bytes of each byte of a block; four times that, and 64 KiB for
+# small blocks, leaves room for other writers and none for a bomb, nor for a file of small ones.
 _MAX_KEY_EXPANSION = 64
-_KEY_EXPANSION_SLACK_BYTES = 1 << 20
+_KEY_EXPANSION_SLACK_BYTES = 1 << 16
+# What an entry takes in memory beside its key and value.
+_ENTRY_BYTES = 128
 
 
 def decode_block(stored: bytes) -> list[Entry]:
@@ -94,6 +103,23 @@ def decode_block(stored: bytes) -> list[Entry]:
         append((key, contents[key_end:value_end]))
         position = value_end
     return entries
+
+
+def decode_first_entry(stored: bytes) -> Entry | None:
+    """The first entry of a block, None if it has none; raises as `decode_block`."""
+    contents = _verified_contents(stored)
+    limit = _entries_length(contents)
+    if not limit:
+        return None
+    shared, unshared, value_length, start = _decode_lengths(contents, 0)
+    end = start + unshared + value_length
+    if shared or end > limit:
+        raise MalformedTable(
+            "the first entry of a table block is not one",
+            expected=f"no shared bytes and an end of at most {limit}",
+            found=f"{shared} shared bytes and an end of {end}",
+        )
+    return contents[start : start + unshared], contents[start + unshared : end]
 
 
 def find_block(index_entries: list[Entry], key: bytes) -> BlockHandle | None:
@@ -161,10 +187,29 @@ def _verified_contents(stored: bytes) -> bytes:
     if block_type == RAW:
         return contents
     if block_type == SNAPPY:
-        return decompress_snappy(contents, MAX_EXPANSION * len(contents))
+        uncompressed = decompress_snappy(contents, MAX_EXPANSION * len(contents))
+        _refuse_bomb(uncompressed, len(stored))
+        return uncompressed
     raise MalformedTable(
         "a table block is of unknown type", expected="0 (raw) or 1 (snappy)", found=block_type
     )
+
+
+def _refuse_bomb(contents: bytes, stored_bytes: int) -> None:
+    """Raise if compression makes very many entries of few bytes, as no writer's names do."""
+    limit = _entries_length(contents)
+    budget = _MAX_KEY_EXPANSION * stored_bytes + _KEY_EXPANSION_SLACK_BYTES
+    position = 0
+    while position < limit:
+        shared, unshared, value_length, position = _decode_lengths(contents, position)
+        position += unshared + value_length
+        budget -= _ENTRY_BYTES + shared + unshared + value_length
+        if budget < 0:
+            raise MalformedTable(
+                "the entries of a compressed block are out of proportion to its size",
+                expected=f"at most {_MAX_KEY_EXPANSION} times {stored_bytes} bytes",
+                found="more",
+            )
 
 
 def _entries_length(contents: bytes) -> int:

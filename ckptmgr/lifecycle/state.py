@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ckptmgr import errors, naming
-from ckptmgr.bundle.index import BundleIndex
+from ckptmgr.bundle.index import read_header
 from ckptmgr.formats.checkpoint_state import (
     CheckpointState,
     decode_checkpoint_state,
@@ -125,6 +125,22 @@ def read_state(
     return resolve_paths(state, directory)
 
 
+def warn_of_doubt(state: CheckpointState, directory: str) -> None:
+    """Log a state that does not list the latest checkpoint last, as every writer does.
+
+    The file has no checksum: nothing else tells that a flipped bit made it name another checkpoint.
+    """
+    last = state.all_model_checkpoint_paths[-1:]
+    if last and naming.base_of(last[0]) != naming.base_of(state.model_checkpoint_path):
+        _log.warning(
+            "the checkpoint state in %s names %s as the latest but lists %s last: it was edited, "
+            "or is damaged",
+            directory,
+            state.model_checkpoint_path,
+            last[0],
+        )
+
+
 def write_state(
     directory: RunDirectory,
     state: CheckpointState,
@@ -177,12 +193,15 @@ def get_checkpoint_state(
     """
     directory = errors.path_text(checkpoint_dir)
     try:
-        return read_state(storage or PosixStorage(), directory, latest_filename)
+        found = read_state(storage or PosixStorage(), directory, latest_filename)
     except errors.MalformedState as error:
         if error.expected == "a model_checkpoint_path":
             raise
         _log.warning("%s: checkpoint state ignored", error)
         return None
+    if found is not None:
+        warn_of_doubt(found, directory)
+    return found
 
 
 def latest_checkpoint(
@@ -206,6 +225,19 @@ def existing_prefix(storage: Storage, directory: str, prefix: str) -> str | None
         return prefix
     moved = os.path.join(directory, naming.base_of(prefix))
     return moved if _exists(storage, moved) else None
+
+
+def own_prefix(storage: Storage, directory: str, path: str) -> str | None:
+    """The checkpoint in `directory` that a path of its state means; None if there is none.
+
+    The copy of a directory may name the original's files, and a state that comes from elsewhere
+    any file at all: what lies outside is never meant.
+    """
+    own = os.path.join(directory, naming.base_of(path))
+    for prefix in (own, path):
+        if naming.lies_in(directory, prefix) and _exists(storage, prefix):
+            return prefix
+    return None
 
 
 def checkpoint_exists(checkpoint_prefix: StrPath, *, storage: Storage | None = None) -> bool:
@@ -277,14 +309,36 @@ def remove_files(
 
 def _remove_bundle(storage: Storage, prefix: str, shards: Iterable[str], *, durable: bool) -> bool:
     """Delete the index and the shards of a V2 checkpoint; says whether any was there."""
-    found = _unlink(storage, naming.index_file(prefix))
-    if found and durable:
+    retired = _retire_index(storage, prefix)
+    shards = list(shards)
+    if durable and (retired or shards):
         # Were a shard's removal to reach the disk first, a power cut would leave an index that
-        # promises what is gone.
+        # promises what is gone. Also where the index is gone already: who took it away may have
+        # been killed before it came to this.
         storage.sync_dir(naming.directory_of(prefix))
-    for path in shards:
-        found |= _unlink(storage, path)
-    return found
+    found = [_unlink(storage, path) for path in shards]
+    if retired is not None:
+        _unlink(storage, retired)
+    return retired is not None or any(found)
+
+
+def _retire_index(storage: Storage, prefix: str) -> str | None:
+    """End a checkpoint in one step; returns what is still to be removed, None if it had no index.
+
+    The index leaves its name but not the disk: should we be killed before its shards are gone, the
+    sweep of the next writer finds them by it.
+    """
+    index = naming.index_file(prefix)
+    retired = naming.temporary(index, naming.new_token())
+    try:
+        storage.rename(index, retired)
+    except errors.FileMissing:
+        return None
+    except errors.StorageError:
+        # A disk may be too full for one more name, and a name too long: deleting needs neither.
+        storage.unlink(index)
+        return index
+    return retired
 
 
 def remove_tracked(storage: Storage, prefix: str, *, replaced: bool, durable: bool) -> None:
@@ -308,7 +362,7 @@ def _shards_counted(storage: Storage, prefix: str) -> list[str]:
     except errors.StorageError:
         return _shards_there(storage, prefix)
     try:
-        num_shards = BundleIndex(file).header.num_shards
+        num_shards = read_header(file).num_shards
     except (errors.CorruptCheckpoint, errors.StorageError, errors.MissingExtra):
         return _shards_there(storage, prefix)
     finally:
@@ -342,6 +396,6 @@ def _stat(storage: Storage, prefix: str) -> float | None:
     candidates = [naming.index_file(prefix), *(naming.v1_shard_files(prefix) or [prefix])]
     for path in candidates:
         info = storage.stat(path)
-        if info is not None:
+        if info is not None and not info.is_dir:
             return info.mtime_secs
     return None
