@@ -11,7 +11,7 @@ PROTOC_BASE = $(shell for python in $(PYTHON) python3.12 python3.11 python3.10; 
 	&& echo $$python && break; done)
 SCRIPTS := scripts
 
-.PHONY: help test test-all test-frameworks demo bench lint format protos check-protos clean
+.PHONY: help test test-all test-frameworks demo bench fuzz flips torture-kills torture-races lint format protos check-protos clean
 
 help:
 	@echo "make test      every check that CI runs"
@@ -20,6 +20,13 @@ help:
 	@echo "make test-frameworks"
 	@echo "               the tests of PyTorch's state, with a PyTorch of its own (200 MB, CPU only"
 	@echo "               where pip is offered such a build); make test leaves them out"
+	@echo "make fuzz      fuzz every parser for a minute each; FUZZ=\"--target v1 --secs 3600\" for one"
+	@echo "make flips     10,000 flipped bits and cut files; FLIPS=\"--count 500\" for fewer"
+	@echo "make torture-kills"
+	@echo "               kill a trainer 1,000 times; KILLS=\"100 --seed 2\" for others"
+	@echo "make torture-races"
+	@echo "               writers, readers and deleters on one directory, killed at random, for 3"
+	@echo "               minutes; RACES=\"30 --seed 2\" for others"
 	@echo "make demo      the demonstration"
 	@echo "make bench     the benchmarks, about 10 minutes; BENCH=\"--scale 0.05 --rounds 1\" for a look"
 	@echo "make lint      style, types, layers and generated code"
@@ -57,6 +64,18 @@ demo: $(VENV)/.installed-examples
 bench: .venv-bench/.installed
 	.venv-bench/bin/python -m benchmarks $(BENCH)
 
+fuzz: .venv-fuzz/.installed
+	.venv-fuzz/bin/python -m tests.fuzz $(FUZZ)
+
+flips: $(VENV)/.installed
+	$(BIN)/python -m tests.durability.flips $(FLIPS)
+
+torture-kills: $(VENV)/.installed
+	$(BIN)/python -m tests.torture kills $(KILLS)
+
+torture-races: $(VENV)/.installed
+	$(BIN)/python -m tests.torture races $(RACES)
+
 test-all: $(VENV)/.installed
 	$(BIN)/python $(SCRIPTS)/test_interpreters.py
 
@@ -77,6 +96,11 @@ $(VENV)/.installed-examples: pyproject.toml | $(VENV)/bin/python
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet torch==2.13.0
 	.venv-bench/bin/python -m pip install --quiet --editable '.[bench]'
+	touch $@
+
+.venv-fuzz/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-fuzz
+	.venv-fuzz/bin/python -m pip install --quiet --editable '.[fuzz]'
 	touch $@
 
 .venv-frameworks/.installed: pyproject.toml

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ckptmgr.formats.checkpoint_state import CheckpointState
     from ckptmgr.lifecycle.manager import CheckpointManager
     from ckptmgr.lifecycle.reading import list_variables, load_checkpoint, load_variable
+    from ckptmgr.lifecycle.repair import repair
     from ckptmgr.lifecycle.restore import Restored
     from ckptmgr.lifecycle.run_directory import hold
     from ckptmgr.lifecycle.run_state import RunState
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         update_checkpoint_state,
     )
     from ckptmgr.lifecycle.variables import PartitionedVariable
+    from ckptmgr.lifecycle.verification import verify
     from ckptmgr.lifecycle.watch import (
         CheckpointWatcher,
         checkpoints_iterator,
@@ -65,8 +67,10 @@ __all__ = [
     "load_checkpoint",
     "load_variable",
     "remove_checkpoint",
+    "repair",
     "retention",
     "update_checkpoint_state",
+    "verify",
     "wait_for_new_checkpoint",
 ]
 
@@ -75,6 +79,7 @@ _HOMES = {
     "ckptmgr.formats.checkpoint_state": ("CheckpointState",),
     "ckptmgr.lifecycle.manager": ("CheckpointManager",),
     "ckptmgr.lifecycle.reading": ("list_variables", "load_checkpoint", "load_variable"),
+    "ckptmgr.lifecycle.repair": ("repair",),
     "ckptmgr.lifecycle.restore": ("Restored",),
     "ckptmgr.lifecycle.run_directory": ("hold",),
     "ckptmgr.lifecycle.run_state": ("RunState",),
@@ -88,6 +93,7 @@ _HOMES = {
         "update_checkpoint_state",
     ),
     "ckptmgr.lifecycle.variables": ("PartitionedVariable",),
+    "ckptmgr.lifecycle.verification": ("verify",),
     "ckptmgr.lifecycle.watch": (
         "CheckpointWatcher",
         "checkpoints_iterator",

@@ -77,6 +77,10 @@ class TensorNotFound(InvalidArgument, KeyError):
     __str__ = Exception.__str__  # KeyError's own shows repr(message)
 
 
+class StateRefused(CheckpointError, RuntimeError):
+    """An object's `load_state_dict` raised while a checkpoint was restored; `__cause__` is what."""
+
+
 class CheckpointNotFound(CheckpointError, FileNotFoundError, ValueError):
     """There is no checkpoint at that prefix, or no such step in the directory.
 
@@ -88,6 +92,18 @@ class CheckpointNotFound(CheckpointError, FileNotFoundError, ValueError):
 
 class ManagerClosed(CheckpointError, RuntimeError):
     """The manager was used after `close()`."""
+
+
+class SaveInProgress(CheckpointError, RuntimeError):
+    """A listener or a signal handler asked for a save from within a save of the same manager."""
+
+
+class GraceExceeded(CheckpointError, TimeoutError):
+    """What a preemption asked for was not durable in time and was given up."""
+
+
+class DirectoryInUse(CheckpointError, RuntimeError):
+    """A writer lives, or has changed the directory meanwhile; nothing was repaired."""
 
 
 class MissingExtra(CheckpointError, ImportError):
@@ -204,6 +220,95 @@ class MissingShard(CorruptCheckpoint):
 
 class UnsupportedVersion(CorruptCheckpoint):
     """Written by a later format than this package reads."""
+
+
+# --------------------------------------------------------------------------- graphs and models
+
+
+class GraphError(CheckpointError, ValueError):
+    """Something that a graph is asked for, or given, and cannot be meant."""
+
+
+class InvalidOperation(GraphError):
+    """An operation whose inputs, attributes or name its type does not take."""
+
+
+class GraphTypeError(GraphError, TypeError):
+    """A value, input or attribute of another dtype or kind than what was asked for."""
+
+
+class NodeNotFound(GraphError, KeyError):
+    """The graph has no operation or tensor of that name."""
+
+    __str__ = Exception.__str__
+
+
+class InvalidGraph(GraphError):
+    """A GraphDef, or a function in it, that describes no graph."""
+
+
+class GraphFinalized(GraphError, RuntimeError):
+    """The graph was finalized and does not change any more."""
+
+
+class MalformedGraph(CorruptCheckpoint, GraphError, OSError):
+    """A file that does not parse as the GraphDef, MetaGraphDef or SavedModel that it should be.
+
+    Also an `OSError`: that is what TensorFlow's readers of these files raise.
+    """
+
+    __str__ = CorruptCheckpoint.__str__
+
+
+class KernelNotFound(GraphError):
+    """No function is registered that computes this type of operation."""
+
+
+class UninitializedVariable(CheckpointError, RuntimeError):
+    """A variable was read before it had a value."""
+
+
+class ExecutionFailed(CheckpointError, RuntimeError):
+    """An operation could not be computed; `__cause__` is why.
+
+    Args:
+        problem: What went wrong, without the operation.
+        node: The name of the operation.
+        op_type: Its type.
+    """
+
+    def __init__(self, problem: str, *, node: str, op_type: str) -> None:
+        self.problem = problem
+        self.node = node
+        self.op_type = op_type
+        super().__init__(f"{op_type} operation {node!r}: {problem}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild_execution_failed, (type(self), self.problem, self.node, self.op_type)
+
+
+def _rebuild_execution_failed(
+    kind: type[ExecutionFailed], problem: str, node: str, op_type: str
+) -> ExecutionFailed:
+    return kind(problem, node=node, op_type=op_type)
+
+
+class OpRefused(CheckpointError, RuntimeError):
+    """An operation that touches files or processes and was not allowed by name."""
+
+
+class SignatureError(CheckpointError, ValueError):
+    """A signature that is not sound, or a call that does not fit it."""
+
+
+class SavedModelNotFound(CheckpointError, FileNotFoundError):
+    """The directory holds no SavedModel."""
+
+    __str__ = Exception.__str__
+
+
+class TagsNotFound(CheckpointError, RuntimeError):
+    """No MetaGraph of the SavedModel has exactly these tags."""
 
 
 # --------------------------------------------------------------------------- what the system did

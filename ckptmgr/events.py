@@ -51,6 +51,16 @@ class SaveFailed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Preempted(Event):
+    """A signal asks for a save; `prefix` is the checkpoint that answers it."""
+
+    step: int
+    signal_number: int
+    #: From the signal until `save` took notice.
+    delay_secs: float
+
+
+@dataclass(frozen=True, slots=True)
 class CheckpointRestored(Event):
     step: int
     size_bytes: int
@@ -91,3 +101,10 @@ class Progress(Event):
     doing: str  # "save" or "restore"
     done_bytes: int
     total_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreFailed(Event):
+    """A restore of this checkpoint raised, and no older one is tried in its place."""
+
+    error: BaseException

@@ -43,6 +43,7 @@ _SHARD = re.compile(r"\.data-(\d{5,})-of-(\d{5,})\Z")
 _STEP = re.compile(r"-(\d+)\Z")
 # TensorFlow takes these out of a sharded V1 pattern before it names the meta graph.
 _V1_SHARD = re.compile(r"-[\d?]+-of-\d+\Z")
+_V1_FIRST_SHARD = re.compile(r"-00000-of-(\d{5})\Z")
 # TensorFlow looks checkpoints up with a glob on the prefix: these would match something else.
 _GLOB_CHARACTERS = frozenset("[]*?\\")
 
@@ -94,6 +95,17 @@ def v1_shard_files(pattern: str) -> list[str] | None:
     return [v1_shard(pattern[: match.start()], shard, num_shards) for shard in range(num_shards)]
 
 
+def v1_shards_behind(filename: str) -> list[str]:
+    """`model-00000-of-00002` -> [`model-00001-of-00002`], for which the first shard vouches."""
+    match = _V1_FIRST_SHARD.search(filename)
+    if match is None:
+        return []
+    num_shards = int(match.group(1))
+    return [
+        v1_shard(filename[: match.start()], shard, num_shards) for shard in range(1, num_shards)
+    ]
+
+
 def prefix_of_index(filename: str) -> str | None:
     """`model.ckpt-100.index` -> `model.ckpt-100`; None for any other file."""
     return filename[: -len(_INDEX_SUFFIX)] if filename.endswith(_INDEX_SUFFIX) else None
@@ -106,6 +118,12 @@ def shards_of(base: str, filenames: list[str]) -> dict[str, tuple[int, int]]:
         if filename.startswith(base) and (match := _SHARD.fullmatch(filename, len(base))):
             found[filename] = (int(match.group(1)), int(match.group(2)))
     return found
+
+
+def checkpoint_of_shard(filename: str) -> str | None:
+    """`model.ckpt-100.data-00000-of-00001` -> `model.ckpt-100`; None for any other file."""
+    match = _SHARD.search(filename)
+    return filename[: match.start()] if match else None
 
 
 def is_checkpoint_of(base: str, checkpoint_name: str) -> bool:
@@ -125,6 +143,15 @@ def directory_of(path: str) -> str:
 def in_directory_of(path: str, filename: str) -> str:
     """`filename` beside `path`; a bare path keeps it bare."""
     return os.path.join(os.path.dirname(path), filename)
+
+
+def lies_in(directory: str, path: str) -> bool:
+    """Whether the text of a path leads to something in a directory or below it."""
+    try:
+        top, inner = os.path.abspath(directory), os.path.abspath(path)
+    except FileNotFoundError:  # relative, and the working directory was removed
+        return False
+    return inner != top and os.path.commonpath([top, inner]) == top
 
 
 def base_of(prefix: str) -> str:
@@ -162,6 +189,10 @@ def validate_filename(name: str, what: str) -> None:
 def new_token() -> str:
     """A name for one writer, unique on all machines that share the directory."""
     return uuid.uuid4().hex
+
+
+def is_token(filename: str) -> bool:
+    return _TOKEN.fullmatch(filename) is not None
 
 
 def temporary(path: str, token: str) -> str:

@@ -70,6 +70,14 @@ def fill(target: Any, array: Array) -> Any:
     return jax.device_put(value, target.sharding if target.committed else None)
 
 
+def memory_of(value: Any) -> Array | None:  # noqa: ARG001 - nobody may write to it
+    return None
+
+
+def parts_of(value: Any) -> dict[str, Any] | None:  # noqa: ARG001 - JAX has no such objects
+    return None
+
+
 def _weakly_typed(array: Array) -> Any:
     # It gives way to the other's dtype in an operation: with a strong one, the numbers that come
     # after a restart would be others.

@@ -98,8 +98,63 @@ def fill(target: Any, array: Array) -> Any:
         return target.set_state(source)
     if is_immutable(target):
         return source.to(target.device)
+    if _is_memory_of(target, source):
+        # As copy_() would: autograd refuses to go back through a value that is gone.
+        torch.autograd.graph.increment_version(target)
+        return target
     with torch.no_grad():
         return target.copy_(source)
+
+
+def memory_of(value: Any) -> Array | None:
+    # What a subclass does with its memory only the subclass knows.
+    is_own = type(value) in (torch.Tensor, torch.nn.Parameter) and not is_immutable(value)
+    is_plain = is_own and value.device.type == "cpu" and value.is_contiguous()
+    return _array(value.detach()) if is_plain and not (value.is_conj() or value.is_neg()) else None
+
+
+def parts_of(value: Any) -> dict[str, Any] | None:
+    if not isinstance(value, torch.nn.Module) or not all(map(_only_copies, value.modules())):
+        return None
+    tensors = value.state_dict()
+    if any(is_immutable(tensor) for tensor in tensors.values()):
+        return None
+    return dict(tensors)
+
+
+def _is_memory_of(target: torch.Tensor, source: torch.Tensor) -> bool:
+    is_same = target.device == source.device and target.data_ptr() == source.data_ptr()
+    return bool(is_same and target.is_contiguous() and target.dtype == source.dtype)
+
+
+# --------------------------------------------------------------------------- modules
+
+# What a class may override to save or load otherwise than tensor by tensor.
+_HOW_TO_LOAD = ("load_state_dict", "_load_from_state_dict")
+_HOW_TO_SAVE = ("state_dict", "_save_to_state_dict", "get_extra_state")
+_HOOKS = (
+    "_load_state_dict_pre_hooks",
+    "_load_state_dict_post_hooks",
+    "_state_dict_hooks",
+    "_state_dict_pre_hooks",
+)
+
+
+def _only_copies(module: torch.nn.Module) -> bool:
+    """Whether a module's part of load_state_dict is to copy to its own tensors."""
+    if any(getattr(module, hooks, None) for hooks in _HOOKS):
+        return False
+    return all(
+        name not in vars(module) and _is_pytorchs(type(module), name)
+        for name in (*_HOW_TO_LOAD, *_HOW_TO_SAVE)
+    )
+
+
+def _is_pytorchs(kind: type, name: str) -> bool:
+    found = getattr(kind, name)
+    # Normalisation layers add a tensor that versions before 0.4.1 did not save, and else copy.
+    added = getattr(torch.nn.modules.batchnorm._NormBase, name)  # noqa: SLF001 - has no other name
+    return found is getattr(torch.nn.Module, name) or found is added
 
 
 # --------------------------------------------------------------------------- tensors

@@ -57,6 +57,7 @@ def _checkpoint_as_json(checkpoint: ListedCheckpoint) -> dict[str, Any]:
         "step": checkpoint.step,
         **wording.json_time(checkpoint.saved_at_secs),
         "size_bytes": checkpoint.size_bytes,
+        "shared_bytes": checkpoint.shared_bytes,
         "metrics": wording.json_metrics(checkpoint.metrics),
         "metadata": checkpoint.metadata,
         "kept_because": checkpoint.kept_because,
@@ -76,6 +77,9 @@ def render_list(listed: Sequence[ListedCheckpoint], *, now_secs: float, width: i
         Column("AGE", [wording.age(now_secs - c.saved_at_secs) for c in listed], right=True),
         Column("SIZE", [wording.size(c.size_bytes) for c in listed], right=True),
     ]
+    if any(c.shared_bytes for c in listed):
+        shared = [wording.size(c.shared_bytes) if c.shared_bytes else "" for c in listed]
+        before.append(Column("SHARED", shared, right=True))
     reasons = [wording.printable(c.kept_because) for c in listed]
     kept = Column("KEPT BECAUSE", reasons, wraps=True)
     names = sorted({name for c in listed for name in c.metrics})
@@ -113,7 +117,8 @@ def _joined_metrics(listed: Sequence[ListedCheckpoint]) -> Column:
 
 
 def _footer(listed: Sequence[ListedCheckpoint]) -> list[str]:
-    total = wording.size(sum(checkpoint.size_bytes for checkpoint in listed))
+    # What several checkpoints share takes its place on the disk once.
+    total = wording.size(sum(c.size_bytes - c.shared_bytes for c in listed))
     summary = f"{wording.count(len(listed), 'checkpoint')}, {total}"
     latest = [checkpoint.prefix for checkpoint in listed if checkpoint.latest]
     if latest:

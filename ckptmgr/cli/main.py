@@ -1,7 +1,7 @@
 """The program: picks the subcommand, and turns every failure into one line and a status.
 
 0    done
-1    it could not be done; standard error says why
+1    it could not be done, standard error says why; or `verify` found something damaged
 2    the command line is wrong
 130  interrupted (128 + SIGINT, as a shell reports it)
 141  whoever read the output has gone (128 + SIGPIPE)
@@ -16,11 +16,11 @@ import os
 import sys
 
 from ckptmgr import __version__, errors
-from ckptmgr.cli import ls, show
+from ckptmgr.cli import ls, repair, show, verify
 from ckptmgr.cli.command import Command
 from ckptmgr.cli.wording import printable
 
-COMMANDS: tuple[Command, ...] = (ls.COMMAND, show.COMMAND)
+COMMANDS: tuple[Command, ...] = (ls.COMMAND, show.COMMAND, verify.COMMAND, repair.COMMAND)
 
 _FAILED = 1
 _USAGE = 2
@@ -64,7 +64,8 @@ def _run(argv: list[str] | None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="ckptmgr", description="Look at the checkpoints of a training run."
+        prog="ckptmgr",
+        description="Look at the checkpoints of a training run, and repair their directory.",
     )
     parser.add_argument("--version", action="version", version=f"ckptmgr {__version__}")
     parser.set_defaults(command=None)

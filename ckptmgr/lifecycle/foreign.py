@@ -47,7 +47,19 @@ class Adapter(Protocol):
         """Whether `fill` makes a new value."""
 
     def fill(self, target: Any, array: Array) -> Any:
-        """The target with another value: itself, unless it is immutable."""
+        """The target with another value: itself, unless it is immutable.
+
+        An array from `memory_of` has the value already.
+        """
+
+    def memory_of(self, value: Any) -> Array | None:
+        """Its own memory as an array to be filled; None if NumPy cannot reach it."""
+
+    def parts_of(self, value: Any) -> dict[str, Any] | None:
+        """The leaves that an object with a state would only copy its state to, one by one.
+
+        None if its `load_state_dict` may do anything else.
+        """
 
 
 def adapter_of(value: Any) -> Adapter | None:
@@ -60,14 +72,25 @@ def adapter_of(value: Any) -> Adapter | None:
     return adapter if adapter.kind_of(value) is not None else None
 
 
+def parts_of(value: Any) -> dict[str, Any] | None:
+    """`Adapter.parts_of` for an object that speaks PyTorch's protocol; None if it is nobody's."""
+    framework = _framework_of(type(value))  # type: ignore[arg-type]
+    return None if framework is None else _adapter(framework).parts_of(value)
+
+
 def is_foreign(kind: str) -> bool:
     """Whether a kind is that of a framework's leaf."""
     return kind.partition(":")[0] in _FRAMEWORKS.values()
 
 
+def is_plain(kind: str) -> bool:
+    """Whether its array tells all about a leaf."""
+    return ":" not in kind
+
+
 def contradict(kind: str, other: str) -> bool:
     """Whether both say what their arrays cannot tell, and not the same."""
-    return kind != other and all(is_foreign(k) and ":" in k for k in (kind, other))
+    return kind != other and all(is_foreign(k) and not is_plain(k) for k in (kind, other))
 
 
 def decode(kind: str, array: Array) -> Any:

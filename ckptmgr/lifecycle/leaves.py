@@ -31,6 +31,16 @@ SCALAR = "scalar"
 NONE = "none"
 BIG_INT = "bigint"
 
+# Framework and class of what turns into an array and loses its labels by that.
+_LABELLED = frozenset(
+    {
+        ("pandas", "DataFrame"),
+        ("pandas", "Series"),
+        ("polars", "DataFrame"),
+        ("xarray", "DataArray"),
+    }
+)
+
 _INT64 = np.iinfo(np.int64)
 # Python refuses int() of a text of more than 4300 digits, for it takes quadratic time; a seed is
 # far below. So many bits make fewer digits than that.
@@ -147,6 +157,12 @@ def _encode_other(value: Any, name: str) -> tuple[str, np.ndarray[Any, Any]]:
     if (adapter := foreign.adapter_of(value)) is not None:
         kind = str(adapter.kind_of(value))
         return kind, _encode_array(_converted(adapter.to_array, value, name), name)[1]
+    if _is_labelled(value):
+        raise errors.UnsupportedLeaf(
+            f"leaf {name!r} cannot be saved: an array has no place for the labels of "
+            f"{_type_name(value)}; save its values and its labels as leaves of their own, "
+            f".to_numpy() of each column and of the index"
+        )
     if hasattr(value, "__array__"):
         return _encode_array(_converted(np.asarray, value, name), name)
     raise errors.UnsupportedLeaf(
@@ -221,6 +237,11 @@ def _converted(convert: Callable[[Any], Any], value: Any, name: str) -> Any:
             f"leaf {name!r} cannot be saved: {_type_name(value)} does not turn into a NumPy array: "
             f"{error}"
         ) from error
+
+
+def _is_labelled(value: object) -> bool:
+    bases = type(value).__mro__  # somebody's subclass is defined in their module
+    return any((base.__module__.partition(".")[0], base.__name__) in _LABELLED for base in bases)
 
 
 def _type_name(value: object) -> str:

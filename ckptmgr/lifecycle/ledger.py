@@ -93,13 +93,14 @@ class Ledger:
                 self._preserved = None
                 self._known = self._rebuilt("there is no checkpoint state", identity)
             return self._known
+        state.warn_of_doubt(stored, self._directory.path)
         self._preserved = None
         self._known = Known(
             catalog.tracked_records(
                 self._storage, self._directory.path, stored, self._known.tracked
             ),
             self._existing(stored),
-            self._clock_of(stored),
+            self._not_ahead(stored.last_preserved_timestamp),
             identity,
             len({stored.model_checkpoint_path, *stored.all_model_checkpoint_paths}),
         )
@@ -161,22 +162,19 @@ class Ledger:
         return {**stays, **decision.reasons}
 
     def _existing(self, stored: CheckpointState) -> str | None:
-        # The copy of a directory may name the original's files; its own are meant.
-        path = stored.model_checkpoint_path
-        own = os.path.join(self._directory.path, naming.base_of(path))
-        where = self._storage, self._directory.path
-        return state.existing_prefix(*where, own) or state.existing_prefix(*where, path)
+        return state.own_prefix(self._storage, self._directory.path, stored.model_checkpoint_path)
 
-    def _clock_of(self, stored: CheckpointState) -> float:
+    def _not_ahead(self, last_preserved_secs: float) -> float:
+        """The clock of hours, which must not be ahead of a clock that was set back."""
         now_secs = self._clock()
-        if now_secs < stored.last_preserved_timestamp:
+        if now_secs < last_preserved_secs:
             # Until it has caught up, no checkpoint would be kept for its hour.
             _log.warning(
                 "the clock says %.3f, %.3f s before the last hourly checkpoint; going on from now",
                 now_secs,
-                stored.last_preserved_timestamp - now_secs,
+                last_preserved_secs - now_secs,
             )
-        return min(stored.last_preserved_timestamp, now_secs)
+        return min(last_preserved_secs, now_secs)
 
     def _rebuilt(self, reason: str, identity: tuple[int, ...] | None) -> Known:
         found = catalog.scan(self._storage, self._directory.path, self._name)
@@ -225,7 +223,12 @@ class Ledger:
         known = self._known
         others = [other for other in known.tracked if not _same_base(other, record)]
         self._forget_preserved(record)
-        known = replace(known, tracked=[*others, record], latest=record.prefix)
+        known = replace(
+            known,
+            tracked=[*others, record],
+            latest=record.prefix,
+            last_preserved_secs=self._not_ahead(known.last_preserved_secs),
+        )
         held = self._directory.held_bases()
         decision = self._decide(known, held)
         for given_up in decision.delete:

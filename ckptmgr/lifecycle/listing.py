@@ -27,7 +27,7 @@ from ckptmgr.formats.checkpoint_state import CheckpointState
 from ckptmgr.lifecycle import catalog, retention_file, state
 from ckptmgr.lifecycle.run_directory import RunDirectory
 from ckptmgr.retention import AnyOf, CheckpointRecord, Policy, View
-from ckptmgr.storage import PosixStorage, Storage
+from ckptmgr.storage import FileInfo, PosixStorage, Storage
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +48,8 @@ class ListedCheckpoint:
     saved_at_secs: float
     #: Of all its files.
     size_bytes: int
+    #: Of these, in files that are those of an earlier checkpoint in the list as well: hard links.
+    shared_bytes: int = 0
     metrics: Mapping[str, float] = field(default_factory=dict)
     #: The user's own.
     metadata: Mapping[str, Any] = field(default_factory=dict)
@@ -60,6 +62,7 @@ class ListedCheckpoint:
     latest: bool = False
     #: What is wrong with its files.
     damaged: str | None = None
+    files: tuple[FileInfo, ...] = field(default=(), repr=False)
 
 
 def list_checkpoints(
@@ -78,7 +81,22 @@ def list_checkpoints(
     run = RunDirectory(storage, errors.path_text(directory))
     run.require()
     stored = _stored_state(storage, run.path)
-    listed = _listed_bases(stored)
+    found = _with_shared_bytes(find_checkpoints(run, stored, checkpoint_name))
+    reasons = _reasons(run, stored, found)
+    latest = _latest_base(stored, found)
+    return [replace(c, kept_because=reasons[_base(c)], latest=_base(c) == latest) for c in found]
+
+
+def find_checkpoints(
+    run: RunDirectory, stored: CheckpointState | None, checkpoint_name: str | None = None
+) -> list[ListedCheckpoint]:
+    """As `list_checkpoints`, without what only the state and the policy can tell.
+
+    Args:
+        stored: The state, for the times of the saves, and for V1 checkpoints.
+    """
+    storage = run.storage
+    listed = listed_bases(stored)
     saved_at = _times_in(stored)
     filenames = storage.list_dir(run.path)
     found = []
@@ -92,9 +110,7 @@ def list_checkpoints(
             found.append(replace(checkpoint, saved_at_secs=saved_at_secs))
     # Files that were copied may have times in any order; within one second, the step decides.
     found.sort(key=lambda c: (_whole_secs(c.saved_at_secs), -1 if c.step is None else c.step))
-    reasons = _reasons(run, stored, found)
-    latest = _latest_base(stored, found)
-    return [replace(c, kept_because=reasons[_base(c)], latest=_base(c) == latest) for c in found]
+    return found
 
 
 def look_at(prefix: StrPath, *, storage: Storage | None = None) -> ListedCheckpoint | None:
@@ -121,11 +137,7 @@ def newest_prefix(directory: StrPath, *, storage: Storage | None = None) -> str 
     run.require()
     stored = _stored_state(storage, run.path)
     if stored is not None:
-        # The copy of a directory may name the original's files; its own are meant.
-        own = os.path.join(run.path, naming.base_of(stored.model_checkpoint_path))
-        if state.checkpoint_exists(own, storage=storage):
-            return own
-        return state.existing_prefix(storage, run.path, stored.model_checkpoint_path)
+        return state.own_prefix(storage, run.path, stored.model_checkpoint_path)
     return next((c.prefix for c in list_checkpoints(run.path, storage=storage) if c.latest), None)
 
 
@@ -140,7 +152,8 @@ def _stored_state(storage: Storage, directory: str) -> CheckpointState | None:
         return None
 
 
-def _listed_bases(stored: CheckpointState | None) -> set[str]:
+def listed_bases(stored: CheckpointState | None) -> set[str]:
+    """The base names of the checkpoints that a state names."""
     if stored is None:
         return set()
     paths = (*stored.all_model_checkpoint_paths, stored.model_checkpoint_path)
@@ -181,9 +194,10 @@ def _stem(base: str) -> str:
 
 def _look_at(storage: Storage, prefix: str, filenames: list[str]) -> ListedCheckpoint | None:
     """`look_at`, given the names in the checkpoint's directory."""
-    size_bytes = _size_bytes(storage, prefix, filenames)
+    files = _files(storage, prefix, filenames)
+    size_bytes = sum(file.size_bytes for file in files)
     mtimes = state.get_checkpoint_mtimes([prefix], storage=storage)
-    if size_bytes is None or not mtimes:
+    if not files or not mtimes:
         return None
     details = None
     damage = _damage_of(storage, prefix)
@@ -197,7 +211,7 @@ def _look_at(storage: Storage, prefix: str, filenames: list[str]) -> ListedCheck
     damaged = None if damage is None else str(damage)
     if details is None:
         step = naming.parse_step(_stem(prefix))
-        return ListedCheckpoint(prefix, step, mtimes[0], size_bytes, damaged=damaged)
+        return ListedCheckpoint(prefix, step, mtimes[0], size_bytes, damaged=damaged, files=files)
     return ListedCheckpoint(
         prefix,
         details.step,
@@ -207,21 +221,33 @@ def _look_at(storage: Storage, prefix: str, filenames: list[str]) -> ListedCheck
         metadata=details.user,
         managed=True,
         damaged=damaged,
+        files=files,
     )
 
 
-def _size_bytes(storage: Storage, prefix: str, filenames: list[str]) -> int | None:
-    """Of all files together; None if those that make the checkpoint exist are not there."""
+def _files(storage: Storage, prefix: str, filenames: list[str]) -> tuple[FileInfo, ...]:
+    """All of its files; none if those that make the checkpoint exist are not there."""
     shards = naming.shards_of(naming.base_of(prefix), filenames)
     beside = [naming.in_directory_of(prefix, filename) for filename in shards]
-    committing = _sizes(storage, _committing_files(prefix))
-    others = _sizes(storage, [*beside, naming.meta_graph_file(prefix)])
-    return sum(committing) + sum(others) if committing else None
+    committing = _infos(storage, _committing_files(prefix))
+    others = _infos(storage, [*beside, naming.meta_graph_file(prefix)])
+    return (*committing, *others) if committing else ()
 
 
-def _sizes(storage: Storage, paths: list[str]) -> list[int]:
+def _infos(storage: Storage, paths: list[str]) -> list[FileInfo]:
     infos = [storage.stat(path) for path in paths]
-    return [info.size_bytes for info in infos if info is not None and not info.is_dir]
+    return [info for info in infos if info is not None and not info.is_dir]
+
+
+def _with_shared_bytes(found: list[ListedCheckpoint]) -> list[ListedCheckpoint]:
+    """The same, with how much of each is in files of those before it."""
+    seen: set[tuple[int, ...]] = set()
+    counted = []
+    for checkpoint in found:
+        shared = sum(file.size_bytes for file in checkpoint.files if file.identity in seen)
+        counted.append(replace(checkpoint, shared_bytes=shared))
+        seen.update(file.identity for file in checkpoint.files)
+    return counted
 
 
 def _is_something_else(storage: Storage, prefix: str, filenames: list[str]) -> bool:
@@ -304,7 +330,7 @@ def _reasons(
     """Why each checkpoint stays, by base name."""
     policy = retention_file.read(run.storage, run.path)
     pinned = set(run.pins.names())
-    listed = _listed_bases(stored)
+    listed = listed_bases(stored)
     going = set(run.deleting.names()) - listed
     standing = [checkpoint for checkpoint in found if _base(checkpoint) not in going]
     records = {_base(c): _record(c, pinned=_base(c) in pinned) for c in standing}

@@ -13,7 +13,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -28,8 +29,9 @@ from ckptmgr.lifecycle.metadata import (
     metadata_tensor,
 )
 from ckptmgr.lifecycle.pipeline import PipelineOptions, SavePipeline, SaveStats
-from ckptmgr.lifecycle.progress import Progress
-from ckptmgr.lifecycle.restore import Restored, restore_checkpoint
+from ckptmgr.lifecycle.preemption import Preemption
+from ckptmgr.lifecycle.progress import Progress, RevocableProgress
+from ckptmgr.lifecycle.restore import Restored, Restorer
 from ckptmgr.lifecycle.run_directory import RunDirectory
 from ckptmgr.lifecycle.saver import is_durable
 from ckptmgr.lifecycle.steps import SaveInterval, as_step
@@ -69,6 +71,11 @@ class CheckpointManager:
             stay in its files, which get further names (hard links). For states of which much is
             frozen; finding out reads those tensors back. Where there are no hard links, all is
             written.
+        save_on_signal: True for SIGTERM and SIGUSR1, or the signals that say that the process will
+            be ended soon. The `save` after one saves whatever the interval, returns when the
+            checkpoint is committed, and `preempted` is true from then on. Only in the main thread.
+        preemption_grace_secs: How long after the signal that may take. A save that takes longer is
+            given up and raises GraceExceeded.
         on_event: Called with each record of `ckptmgr.events`, in the thread where it happened;
             what it raises is logged.
         storage: Where to save; the file system by default.
@@ -93,6 +100,8 @@ class CheckpointManager:
         when_busy: str = "wait",
         durability: str = "fsync",
         deduplicate: bool = False,
+        save_on_signal: bool | int | Iterable[int] = False,
+        preemption_grace_secs: float | None = None,
         on_event: Listener | None = None,
         storage: Storage | None = None,
         clock: Callable[[], float] = time.time,
@@ -124,9 +133,18 @@ class CheckpointManager:
         self._pipeline = SavePipeline(
             self._directory, self._ledger, self._policy, options, self._listener
         )
-        self._progress = Progress(saved_secs=self._newest_saved_at())
-        self._before_save = self._progress
+        self._restorer = Restorer(self._directory, checkpoint_name, self._ledger, self._listener)
+        self._progress = RevocableProgress(Progress(saved_secs=self._newest_saved_at()))
         self._closed = False
+        # Last: of a manager that could not be made, no signal handler stays.
+        self._preemption = Preemption(
+            save_on_signal,
+            preemption_grace_secs,
+            pipeline=self._pipeline,
+            progress=self._progress,
+            listener=self._listener,
+            path_of_name=self._path_of_name(),
+        )
 
     def __enter__(self) -> CheckpointManager:
         return self
@@ -138,7 +156,13 @@ class CheckpointManager:
 
     def should_save(self, step: int) -> bool:
         """Whether `save(step)` would save."""
-        return self._is_due(as_step(step))
+        number = as_step(step)
+        return self._is_due(number, force=self._preemption.is_pending)
+
+    @property
+    def preempted(self) -> bool:
+        """Whether a signal came and its save was made (or given up): the loop should end."""
+        return self._preemption.is_answered
 
     def save(
         self,
@@ -164,43 +188,64 @@ class CheckpointManager:
         Raises:
             InvalidArgument: Something given cannot be saved; nothing was written.
             StorageError: The system refused; the checkpoints that there were are untouched.
+            GraceExceeded: A signal came, and its save took too long; what stood still stands.
+            SaveInProgress: Called by a listener of this manager's save.
         """
-        self._require_open()
         number = as_step(step)
-        checked_metrics = as_metrics(metrics)
-        checked_metadata = as_user_metadata(metadata)
+        given = as_metrics(metrics), as_user_metadata(metadata)
+        with self._pipeline.turn():
+            self._require_open()
+            if self._preemption.is_pending:
+                self._preemption.begin(number)
+                force = True
+            details = CheckpointMetadata(number, self._clock(), *given)
+            handle = self._save_if_due(details, state, force=force)
+            self._preemption.end(number)
+        return handle
+
+    def _save_if_due(
+        self, details: CheckpointMetadata, state: Any, *, force: bool
+    ) -> SaveHandle | None:
+        number = details.step
         if not self._pipeline.is_busy:
             self.wait()  # a failure is heard of at once, also at a step that is not due
-        due = (force and number != self._progress.saved_step) or self._is_due(number)
-        if not due:
-            self._progress = replace(self._progress, seen_step=number)
+        if not self._is_due(number, force=force):
+            self._progress.update(seen_step=number)
             return None
         if not force and self._pipeline.skips():
             return None  # not seen: the step after it is as late as this one is
-        if self._progress.seen_step is None:
+        if self._progress.now.seen_step is None:
             # Should the first save fail, the steps after it are as late as this one is.
-            self._progress = replace(self._progress, seen_step=number - 1)
+            self._progress.update(seen_step=number - 1)
         snapshot = subject_of(self._state if state is None else state).snapshot()
-        now_secs = self._clock()
-        details = CheckpointMetadata(
-            number, now_secs, checked_metrics, checked_metadata, snapshot.skeleton
-        )
+        details = replace(details, skeleton=snapshot.skeleton)
+        now_secs = details.saved_at_secs
         prefix = naming.checkpoint_prefix(self._path_of_name(), number)
-        record = CheckpointRecord(prefix, number, now_secs, checked_metrics)
+        record = CheckpointRecord(prefix, number, now_secs, details.metrics)
         # Encoded here: what the caller does to its metadata later must not reach a thread.
         self.wait()
-        handle = self._pipeline.save(snapshot.beside(metadata_tensor(details)), record)
+        handle = self._pipeline.save(
+            snapshot.beside(metadata_tensor(details)), record, bounded=self._preemption.is_bounded
+        )
         # Remembered once it is there, so that a step whose save failed stays due.
-        self._before_save, self._progress = self._progress, Progress(number, number, now_secs)
+        self._progress.saving(number, now_secs, lambda: handle.has_failed)
         return handle
 
-    def _is_due(self, step: int) -> bool:
-        return self._progress.is_due(step, self._interval, self._clock())
+    def _is_due(self, step: int, *, force: bool) -> bool:
+        now = self._progress.now
+        if force:
+            return step != now.saved_step
+        return now.is_due(step, self._interval, self._clock())
 
     # ----------------------------------------------------------------------- restoring
 
     def restore(
-        self, step: int | str | None = None, state: Any = None, *, names: Names = None
+        self,
+        step: int | str | None = None,
+        state: Any = None,
+        *,
+        names: Names = None,
+        strict: bool = False,
     ) -> Restored | None:
         """Restore a checkpoint.
 
@@ -210,82 +255,37 @@ class CheckpointManager:
                 from what was recorded.
             names: Leaf of the target to tensor in the checkpoint, for other names; a leaf mapped to
                 None is left as it is. Leaves that are not mentioned have their own names.
+            strict: Take the latest or raise: no older one in place of one that is damaged or gone.
         Returns:
-            None if there is no checkpoint at all.
+            None if there is no checkpoint at all. `skipped` says what was damaged and passed over.
         Raises:
             CheckpointNotFound: There is none of that step, or none has the metric of "best".
             TensorNotFound, ShapeMismatch, DtypeMismatch: Naming the tensor, what was wanted and
                 what was found. The target has not been changed.
+            StateRefused: The `load_state_dict` of an object raised; the message names the objects
+                that had loaded theirs before, and nothing else has changed.
             CorruptCheckpoint: A step was named and it is damaged; or every checkpoint is. Asked
                 for the latest, a damaged one is reported and the newest that is whole is taken.
         """
         self.wait()
-        if step == "best":
-            return self._restore_best(state, names)
-        if step is None or step == "latest":
-            return self._restore_latest(state, names)
-        if isinstance(step, str):
-            raise errors.InvalidStep(f"step must be an int, 'latest' or 'best', found {step!r}")
-        return self._restore_step(as_step(step), state, names)
+        subject = subject_of(self._state if state is None else state)
+        restored = self._restorer.restore(step, subject, names, strict=strict)
+        if restored is not None:
+            self._progress.restored(restored.step)
+        return restored
 
     def restore_or_initialize(self, init_fn: Callable[[], Any] | None = None) -> str | None:
-        """Restore the latest checkpoint and return its prefix; if there is none, call `init_fn`."""
+        """Restore the latest checkpoint and return its prefix; if there is none, call `init_fn`.
+
+        Raises:
+            CorruptCheckpoint: There are some, and every one is damaged; `init_fn` was not called.
+        """
         restored = self.restore()
         if restored is not None:
             return restored.path
         if init_fn is not None:
             init_fn()
         return None
-
-    def _restore_best(self, state: Any, names: Names) -> Restored | None:
-        best = self.best_step()
-        if best is not None:
-            return self._restore_step(best, state, names)
-        records = self._ledger.records()
-        if not records:
-            return None
-        metrics = sorted({name for record in records for name in record.metrics})
-        raise errors.CheckpointNotFound(
-            f"no checkpoint in {self._directory.path} has a number for the metric of keep_best; "
-            f"metrics there: {', '.join(map(repr, metrics)) or 'none'}"
-        )
-
-    def _restore_step(self, step: int, state: Any, names: Names) -> Restored:
-        prefix = naming.checkpoint_prefix(self._path_of_name(), step)
-        if self._storage.stat(naming.index_file(prefix)) is None:
-            found = catalog.list_prefixes(self._storage, self._directory.path, self._name)
-            by_step = {naming.parse_step(prefix): prefix for prefix in found}
-            if step not in by_step:  # it is there if a Saver padded its number
-                there = ", ".join(map(str, by_step)) or "none"
-                raise errors.CheckpointNotFound(
-                    f"no checkpoint of step {step} in {self._directory.path}; steps there: {there}"
-                )
-            prefix = by_step[step]
-        return self._restore_prefix(prefix, state, names)
-
-    def _restore_latest(self, state: Any, names: Names) -> Restored | None:
-        first_error: Exception | None = None
-        for prefix in self._ledger.newest_first():
-            try:
-                return self._restore_prefix(prefix, state, names)
-            except errors.CheckpointNotFound as error:
-                first_error = first_error or error  # deleted since we looked
-            except errors.CorruptCheckpoint as error:
-                first_error = first_error or error
-                _log.error("checkpoint %s is damaged, trying an older one: %s", prefix, error)
-                self._listener(events.CheckpointSkipped(prefix, error))
-        if first_error is not None:
-            raise first_error
-        return None
-
-    def _restore_prefix(self, prefix: str, state: Any, names: Names) -> Restored:
-        began_secs = time.perf_counter()
-        subject = subject_of(self._state if state is None else state)
-        restored = restore_checkpoint(self._storage, prefix, subject, names)
-        self._progress = replace(self._progress, seen_step=restored.step, saved_step=restored.step)
-        duration_secs, size = time.perf_counter() - began_secs, restored.size_bytes
-        self._listener(events.CheckpointRestored(prefix, restored.step, size, duration_secs))
-        return restored
 
     # ----------------------------------------------------------------------- what there is
 
@@ -346,11 +346,7 @@ class CheckpointManager:
 
     def wait(self) -> None:
         """Return when no save is in flight; raises what an asynchronous save raised."""
-        try:
-            self._pipeline.wait()
-        except BaseException:
-            self._progress = self._before_save
-            raise
+        self._pipeline.wait()
 
     def wait_staged(self) -> None:
         """Return when the state of a save in flight was copied, so that it may be changed."""
@@ -375,10 +371,13 @@ class CheckpointManager:
         if self._closed:
             return
         self._closed = True
-        try:
-            self.wait()
-        finally:
-            self._directory.close()
+        self._preemption.close()
+        # Another thread may just be saving; a listener of that save cannot wait for its end.
+        with nullcontext() if self._pipeline.is_within else self._pipeline.turn():
+            try:
+                self.wait()
+            finally:
+                self._directory.close()
 
     def _require_open(self) -> None:
         if self._closed:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from ckptmgr import errors, events
+from ckptmgr import errors, events, naming
 from ckptmgr.bundle import layout, writer
 from ckptmgr.bundle.layout import BundleLayout
 from ckptmgr.bundle.staging import StagingBuffer
@@ -83,11 +83,11 @@ class _Save:
 
 
 class _Observer(WriteObserver):
-    """Turns what the write engine tells into events and figures."""
+    """Turns what the write engine tells into events and figures; ends a save that was given up."""
 
-    def __init__(self, prefix: str, total_bytes: int, listener: Listener) -> None:
+    def __init__(self, handle: SaveHandle, total_bytes: int, listener: Listener) -> None:
         self.bypassed_cache = False
-        self._prefix = prefix
+        self._handle = handle
         self._total_bytes = total_bytes
         self._done_bytes = 0
         self._listener = listener
@@ -97,7 +97,8 @@ class _Observer(WriteObserver):
         with self._telling:  # so that the figures come in order
             self._done_bytes += size_bytes
             done = self._done_bytes
-            self._listener(events.Progress(self._prefix, "save", done, self._total_bytes))
+            self._listener(events.Progress(str(self._handle), "save", done, self._total_bytes))
+        self._handle.refuse_given_up()
 
     def bypasses_cache(self) -> None:
         self.bypassed_cache = True
@@ -113,15 +114,56 @@ class SavePipeline:
     stats: SaveStats = field(default_factory=SaveStats)
     _buffer: StagingBuffer = field(default_factory=StagingBuffer)
     _in_flight: SaveHandle | None = None
+    _turns: threading.Lock = field(default_factory=threading.Lock)
+    _turn_of: int | None = None
+    _counting: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def is_busy(self) -> bool:
-        return self._in_flight is not None and not self._in_flight.is_done
+        return self._in_flight is not None and self._in_flight.is_running
+
+    @property
+    def is_within(self) -> bool:
+        """Whether we are called, by a listener or a signal handler, from within a save."""
+        in_flight = self._in_flight
+        return self._turn_of == threading.get_ident() or (
+            in_flight is not None and in_flight.is_within
+        )
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Let one thread after the other decide and save.
+
+        Raises:
+            SaveInProgress: It would wait for itself.
+        """
+        if self.is_within:
+            raise errors.SaveInProgress(
+                f"a save into {self.directory.path} cannot begin within another one of the same "
+                "manager, such as in its listener or in a signal handler"
+            )
+        with self._turns:
+            self._turn_of = threading.get_ident()
+            try:
+                yield
+            finally:
+                self._turn_of = None
 
     def wait(self) -> None:
         """Return when no save is in flight; raises what one raised that nobody has heard of."""
         if self._in_flight is not None:
             self._in_flight.raise_unheard()
+
+    def settle(self, timeout_secs: float | None) -> bool:
+        """Wait so long, and say whether no save is in flight; one that is then is given up."""
+        if self._in_flight is None:
+            return True
+        try:
+            return self._in_flight.ends_within(timeout_secs)
+        except BaseException:
+            if not self.options.asynchronous:
+                self._in_flight.give_up()  # it has no copy of the state, which may change now
+            raise
 
     def wait_staged(self) -> None:
         """Return when the state may be changed."""
@@ -132,12 +174,18 @@ class SavePipeline:
         """Whether a save now is to be left out, because one is in flight."""
         skip = self.options.when_busy == "skip" and self.is_busy
         if skip:
-            self.stats = replace(self.stats, skipped=self.stats.skipped + 1)
+            with self._counting:
+                self.stats = replace(self.stats, skipped=self.stats.skipped + 1)
         return skip
 
-    def save(self, snapshot: Snapshot, record: CheckpointRecord) -> SaveHandle:
+    def save(
+        self, snapshot: Snapshot, record: CheckpointRecord, *, bounded: bool = False
+    ) -> SaveHandle:
         """Save a snapshot, or begin to.
 
+        Args:
+            bounded: Return before the save is over, so that the caller can wait as long as it
+                likes (`settle`); until then the state must not change.
         Raises:
             InvalidArgument: It cannot be saved; nothing was written.
         """
@@ -146,9 +194,15 @@ class SavePipeline:
         self.wait()
         save = _Save(record, plan, snapshot, SaveHandle(record.prefix), began_secs)
         self._in_flight = save.handle
-        self.listener(events.SaveStarted(record.prefix, record.step))
         try:
-            if not self.options.asynchronous:
+            self.listener(events.SaveStarted(record.prefix, record.step))
+            if self.options.asynchronous or bounded:
+                # For what it imports: once the main thread has ended, Python 3.10 lets a thread
+                # import that no more.
+                self.directory.storage.lock(naming.lock_file(self.directory.path))
+            if not self.options.asynchronous and bounded:
+                save.handle.start(partial(self._write, save))
+            elif not self.options.asynchronous:
                 save.handle.run(partial(self._write, save))
             elif self.options.copy_in_background:
                 save.handle.start(partial(self._copy_and_write, save))
@@ -159,7 +213,8 @@ class SavePipeline:
             self._in_flight = None
             raise
         finally:
-            self.stats = replace(self.stats, stall_secs=time.perf_counter() - began_secs)
+            with self._counting:
+                self.stats = replace(self.stats, stall_secs=time.perf_counter() - began_secs)
         return save.handle
 
     def _copy_and_write(self, save: _Save) -> None:
@@ -172,25 +227,27 @@ class SavePipeline:
         with self._telling_failure(save.record):
             save.plan = self._buffer.copy(save.plan, save.snapshot.is_immutable)
         secs = time.perf_counter() - began_secs
-        self.stats = replace(self.stats, staged_secs=secs)
+        with self._counting:
+            self.stats = replace(self.stats, staged_secs=secs)
         save.handle.staged()
         record = save.record
         self.listener(events.SaveStaged(record.prefix, record.step, save.plan.data_bytes, secs))
 
     def _write(self, save: _Save) -> None:
         record = save.record
-        observer = _Observer(record.prefix, save.plan.data_bytes, self.listener)
+        observer = _Observer(save.handle, save.plan.data_bytes, self.listener)
         with self._telling_failure(record):
-            staged = self._stage_and_commit(save.plan, record, observer)
+            staged = self._stage_and_commit(save, observer)
         secs = time.perf_counter() - save.began_secs
-        self.stats = replace(
-            self.stats,
-            saves=self.stats.saves + 1,
-            written_bytes=self.stats.written_bytes + staged.written_bytes + staged.index_bytes,
-            linked_bytes=self.stats.linked_bytes + staged.linked_bytes,
-            save_secs=secs,
-            bypassed_cache=observer.bypassed_cache,
-        )
+        with self._counting:
+            self.stats = replace(
+                self.stats,
+                saves=self.stats.saves + 1,
+                written_bytes=self.stats.written_bytes + staged.written_bytes + staged.index_bytes,
+                linked_bytes=self.stats.linked_bytes + staged.linked_bytes,
+                save_secs=secs,
+                bypassed_cache=observer.bypassed_cache,
+            )
         self.listener(events.SaveCommitted(record.prefix, record.step, staged.size_bytes, secs))
 
     @contextmanager
@@ -198,25 +255,29 @@ class SavePipeline:
         try:
             yield
         except BaseException as error:
-            self.stats = replace(self.stats, failures=self.stats.failures + 1)
+            with self._counting:
+                self.stats = replace(self.stats, failures=self.stats.failures + 1)
             self.listener(events.SaveFailed(record.prefix, record.step, error))
             raise
 
-    def _stage_and_commit(
-        self, plan: BundleLayout, record: CheckpointRecord, observer: _Observer
-    ) -> writer.StagedBundle:
-        began_secs = time.perf_counter()
+    def _stage_and_commit(self, save: _Save, observer: _Observer) -> writer.StagedBundle:
+        began_secs, record = time.perf_counter(), save.record
         if not self.directory.is_registered:
             self._prepare()
         options = writer.WriteOptions(self.directory.token, self.options.durable, observer=observer)
         previous = self.ledger.refresh().latest if self.options.deduplicate else None
-        staged = writer.stage_plan(
-            self.directory.storage, record.prefix, plan, options, previous=previous
-        )
+        try:
+            staged = writer.stage_plan(
+                self.directory.storage, record.prefix, save.plan, options, previous=previous
+            )
+        except errors.FileMissing:
+            self.directory.refuse_removed()  # says it better than the file that could not be made
+            raise
         secs = time.perf_counter() - began_secs
         self.listener(events.SaveWritten(record.prefix, record.step, staged.size_bytes, secs))
         try:
             with self.directory.locked():
+                save.handle.refuse_given_up()
                 self.directory.remove_leftovers()
                 self.ledger.prepare_save(record.prefix)
                 staged.publish()

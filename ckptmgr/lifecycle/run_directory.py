@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import errno
 import os
-from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from ckptmgr import errors, naming
 from ckptmgr.bundle.checkpoint_reader import CheckpointReader
+from ckptmgr.lifecycle import leftovers
 from ckptmgr.storage import PosixStorage, Storage
 from ckptmgr.storage.protocol import FileLock
 
@@ -94,7 +94,16 @@ class RunDirectory:
         self.require_same_place()
         if self._was_removed():
             self._forget_registration()
-        self._prepare(self.path)
+        _make_durable(self.storage, self.path)
+
+    def refuse_removed(self) -> None:
+        """Raise FileMissing if we registered as a writer, and the directory was removed since."""
+        if self._was_removed():
+            internal = naming.internal_directory(self.path)
+            gone = self.path if self.storage.stat(self.path) is None else internal
+            raise errors.FileMissing(
+                errno.ENOENT, f"directory {gone} was removed while training saved into it", gone
+            )
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -104,12 +113,7 @@ class RunDirectory:
             FileMissing: We registered as a writer, and it was removed since. `create` begins anew.
         """
         self.require_same_place()
-        if self._was_removed():
-            internal = naming.internal_directory(self.path)
-            gone = self.path if self.storage.stat(self.path) is None else internal
-            raise errors.FileMissing(
-                errno.ENOENT, f"directory {gone} was removed while training saved into it", gone
-            )
+        self.refuse_removed()
         self._prepare(naming.internal_directory(self.path))
         with self.storage.lock(naming.lock_file(self.path)):
             yield
@@ -156,29 +160,25 @@ class RunDirectory:
 
         Costs one listing of a directory with one entry per writer, unless somebody died.
         """
-        if any(self._is_dead(token) for token in self._other_writers()):
+        if any(self._is_dead(token) for token in self.writers()):
             self._sweep()
 
     def _sweep(self) -> None:
-        writers = self._other_writers()
+        writers = self.writers()
         dead = {token for token in writers if self._is_dead(token)}
-        living = {*writers, self.token} - dead
-        internal = naming.internal_directory(self.path)
-        for directory in (self.path, internal):
-            names = self.storage.list_dir(directory)
-            for filename in names:
-                # A power cut may keep a temporary and lose its writer's entry: no entry, no owner.
-                if (naming.owner_of_temporary(filename) or self.token) not in living:
-                    self._remove_leftover(directory, filename, names)
-        self.replaced |= _with_shards_of_several_counts(self.storage.list_dir(self.path))
+        left = self.leftovers({*writers, self.token} - dead)
+        if left:
+            # What the dead did last may not be stable: an index that they renamed or removed must
+            # not come back, or go, in a power cut, with its shards removed here.
+            self.storage.sync_dir(self.path)
+        for path in left:
+            self._unlink(path)
+        names = self.storage.list_dir(self.path)
+        self.replaced |= leftovers.with_shards_of_several_counts(names)
         for token in dead:
             # Last: while this stands, a sweep that was cut off is done again. A writer that was
             # just closing may have removed it itself.
             self._unlink(naming.writer_file(self.path, token))
-
-    def _other_writers(self) -> list[str]:
-        names = self._names(naming.writers_directory(self.path))
-        return [token for token in names if token != self.token]
 
     def _is_dead(self, token: str) -> bool:
         lock = self.storage.lock(naming.writer_file(self.path, token))
@@ -187,14 +187,22 @@ class RunDirectory:
         lock.release()
         return True
 
-    def _remove_leftover(self, directory: str, filename: str, names: list[str]) -> None:
-        # An index that was never renamed may have left its shards under their final names; they
-        # belong to nothing unless an older checkpoint of that prefix stands.
-        base = naming.prefix_of_index(naming.without_temporary_mark(filename))
-        if base is not None and f"{base}.index" not in names:
-            for shard in naming.shards_of(base, names):
-                self._unlink(os.path.join(directory, shard))
-        self._unlink(os.path.join(directory, filename))
+    def writers(self) -> set[str]:
+        """The tokens of the other writers, also of those that died."""
+        names = self._names(naming.writers_directory(self.path))
+        return {name for name in names if naming.is_token(name) and name != self.token}
+
+    def living_writers(self) -> set[str]:
+        """The tokens of the other writers that live; the lock must be held."""
+        return {token for token in self.writers() if not self._is_dead(token)}
+
+    def leftovers(self, living: set[str]) -> list[str]:
+        """The files that writers have left behind, in the order in which they can be removed.
+
+        Args:
+            living: The tokens of writers whose files are not left behind.
+        """
+        return leftovers.left_behind(self.storage, self.path, living)
 
     # ----------------------------------------------------------------------- holds
 
@@ -222,15 +230,15 @@ class RunDirectory:
             CheckpointNotFound: It was deleted before we could hold it.
         """
         path = naming.hold_file(self.path, base, naming.new_token())
-        with self.locked():
-            index = naming.index_file(os.path.join(self.path, base))
-            if self.storage.stat(index) is None:
-                raise errors.CheckpointNotFound(f"cannot hold {index}: it does not exist")
-            self._prepare(naming.holds_directory(self.path))
-            lock = self.storage.lock(path)
-            lock.acquire()
+        lock = self.storage.lock(path)
         holder_id = os.getpid()
         try:
+            with self.locked():
+                index = naming.index_file(os.path.join(self.path, base))
+                if self.storage.stat(index) is None:
+                    raise errors.CheckpointNotFound(f"cannot hold {index}: it does not exist")
+                self._prepare(naming.holds_directory(self.path))
+                lock.acquire()
             yield
         finally:
             if os.getpid() == holder_id:  # a fork that leaves the block ends nobody's hold
@@ -261,6 +269,9 @@ class RunDirectory:
         self._prepare(naming.internal_directory(self.path))
         with suppress(errors.FileExists):
             self.storage.create(naming.finished_file(self.path)).close()
+        # Whoever made the inner directory may have been killed before it synced its name.
+        for directory in (naming.internal_directory(self.path), self.path):
+            self.storage.sync_dir(directory)
 
     def unmark_finished(self) -> None:
         self._unlink(naming.finished_file(self.path))
@@ -304,12 +315,23 @@ class Marks:
         make_directory(self.storage, self.path)
         with suppress(errors.FileExists):
             self.storage.create(os.path.join(self.path, base)).close()
-        if self.durable:
-            self.storage.sync_dir(self.path)  # the user was told that it holds
+        self._sync()
 
     def remove(self, base: str) -> None:
-        with suppress(errors.FileMissing):
-            self.storage.unlink(os.path.join(self.path, base))
+        mark = os.path.join(self.path, base)
+        info = self.storage.stat(mark)
+        # A file with content is none of ours: somebody made this directory a link to another.
+        if info is not None and not info.size_bytes:
+            with suppress(errors.FileMissing):
+                self.storage.unlink(mark)
+            self._sync()
+
+    def _sync(self) -> None:
+        if self.durable:  # the user was told that it holds
+            internal = os.path.dirname(self.path)
+            # Whoever made the directories may have been killed before it synced their names.
+            for directory in (self.path, internal, os.path.dirname(internal)):
+                self.storage.sync_dir(directory)
 
 
 def working_directory_of(path: str) -> str | None:
@@ -320,6 +342,24 @@ def working_directory_of(path: str) -> str | None:
         return os.getcwd()
     except FileNotFoundError:
         return "a directory that was removed"
+
+
+def _make_durable(storage: Storage, path: str) -> None:
+    """Make a directory and its parents, durably, also if the process that began to was killed.
+
+    The parent of one that is there already is synced: it may have been made and not synced. Those
+    further up were, before anything was made in them.
+    """
+    parent = os.path.dirname(path.rstrip("/")) or "."
+    if parent != path and storage.stat(path) is None:
+        _make_durable(storage, parent)
+    made = storage.make_dirs(path)
+    try:
+        storage.sync_dir(parent)
+    except errors.PermissionDenied:
+        if made:
+            raise
+        # Where we may not look we cannot have made it.
 
 
 def make_directory(storage: Storage, path: str) -> None:
@@ -344,18 +384,6 @@ def _is_of_checkpoints(filename: str) -> bool:
         or filename == naming.index_file(stem)
         or bool(naming.shards_of(stem, [filename]))
     )
-
-
-def _with_shards_of_several_counts(names: list[str]) -> set[str]:
-    """The checkpoints among a directory's sorted names that have shards of two generations."""
-    found = set()
-    for base in filter(None, map(naming.prefix_of_index, names)):
-        start = bisect_left(names, f"{base}.data-")
-        stop = bisect_left(names, f"{base}.data.", start)  # the character after the hyphen
-        counts = {count for _, count in naming.shards_of(base, names[start:stop]).values()}
-        if len(counts) > 1:
-            found.add(base)
-    return found
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import enum
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -87,6 +88,8 @@ class Saver:
         self._storage = storage or PosixStorage()
         self._clock = clock
         self._registrations = WriterRegistrations(self._storage)
+        #: What a state file or a user has it take over is deleted here only, not anywhere.
+        self._saved_in: set[str] = set()
         if max_to_keep is not None:
             keeps_all = " or None (0 and None keep all)"
             max_to_keep = errors.whole_number("max_to_keep", max_to_keep, least=0, also=keeps_all)
@@ -136,6 +139,7 @@ class Saver:
             self._make_one_level(directory, path)
             with directory.locked():
                 directory.register_writer()
+        self._saved_in.add(os.path.realpath(directory.path))
         return self._write(directory, prefix, latest_filename, write_state=write_state)
 
     def _write(
@@ -181,6 +185,9 @@ class Saver:
         state.write_state(directory, new_state, latest_filename, durable=self._durable)
 
     def _delete(self, victim: str) -> None:
+        if os.path.realpath(naming.directory_of(victim)) not in self._saved_in:
+            _log.warning("%s stays: this Saver has saved nothing into its directory", victim)
+            return
         # Its directory need not be that of the save, and its own lock guards its holds.
         directory = self._registrations.directory(naming.directory_of(victim))
         try:
@@ -255,12 +262,26 @@ class Saver:
         self._history.replace_last(entries)
 
     def recover_last_checkpoints(self, checkpoint_paths: Sequence[str]) -> None:
-        """Take over the checkpoints of an earlier Saver, oldest first; missing ones are not."""
+        """Take over the checkpoints of an earlier Saver, oldest first; missing ones are not.
+
+        They may come from a state file that somebody else wrote: what is no checkpoint is not taken
+        over either, and outside of the directories that this Saver saves into, none is deleted.
+        """
         entries = []
         for path in checkpoint_paths:
             mtimes = state.get_checkpoint_mtimes([path], storage=self._storage)
-            entries += [(path, mtime_secs) for mtime_secs in mtimes]
+            if mtimes and self._is_checkpoint(path):
+                entries.append((path, mtimes[0]))
         self.set_last_checkpoints_with_time(entries)
+
+    def _is_checkpoint(self, path: str) -> bool:
+        if self._storage.stat(naming.index_file(path)) or naming.v1_shard_files(path):
+            return True
+        try:
+            CheckpointReader(path, storage=self._storage).close()
+        except (errors.CheckpointNotFound, errors.CorruptCheckpoint):
+            return False
+        return True
 
 
 def is_durable(durability: str) -> bool:

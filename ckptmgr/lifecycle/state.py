@@ -34,6 +34,13 @@ StrPath = str | os.PathLike[str]
 # Of more shards than this, or of a damaged index that claims them, the names are looked up.
 _COUNTED_SHARDS_LIMIT = 256
 
+# NAME_MAX of linux/limits.h, less the `.index` that makes a checkpoint exist.
+_MAX_NAME_BYTES = 255 - len(".index")
+# Half of PATH_MAX there, which leaves as much for the directory.
+_MAX_PATH_BYTES = 2048
+# Enough of such a path to recognise it by.
+_MAX_QUOTED_CHARS = 120
+
 
 # --------------------------------------------------------------------------- deciding
 
@@ -98,7 +105,7 @@ def read_state(
     """The state with its paths resolved, None if there is no file.
 
     Raises:
-        MalformedState: It does not parse, or names no checkpoint.
+        MalformedState: It does not parse, names no checkpoint, or a path that no file can have.
     """
     path = naming.state_file(directory, latest_filename)
     try:
@@ -122,7 +129,20 @@ def read_state(
             path=path,
             expected="a model_checkpoint_path",
         )
+    for named in (state.model_checkpoint_path, *state.all_model_checkpoint_paths):
+        if not _can_be_path(os.fsencode(named)):
+            raise errors.MalformedState(
+                "the checkpoint state names a path that no file can have",
+                path=path,
+                expected=f"at most {_MAX_PATH_BYTES} bytes, {_MAX_NAME_BYTES} in a name, no NUL",
+                found=repr(named[:_MAX_QUOTED_CHARS]),
+            )
     return resolve_paths(state, directory)
+
+
+def _can_be_path(path: bytes) -> bool:
+    longest = max(map(len, path.split(b"/")))
+    return longest <= _MAX_NAME_BYTES and len(path) <= _MAX_PATH_BYTES and b"\0" not in path
 
 
 def warn_of_doubt(state: CheckpointState, directory: str) -> None:
@@ -234,10 +254,10 @@ def own_prefix(storage: Storage, directory: str, path: str) -> str | None:
     any file at all: what lies outside is never meant.
     """
     own = os.path.join(directory, naming.base_of(path))
-    for prefix in (own, path):
-        if naming.lies_in(directory, prefix) and _exists(storage, prefix):
-            return prefix
-    return None
+    if _exists(storage, own):
+        return own
+    is_below = naming.lies_in(directory, path)
+    return path if is_below and storage.stat(naming.index_file(path)) is not None else None
 
 
 def checkpoint_exists(checkpoint_prefix: StrPath, *, storage: Storage | None = None) -> bool:

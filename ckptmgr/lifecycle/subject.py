@@ -14,8 +14,9 @@ import numpy as np
 from ckptmgr import errors, naming
 from ckptmgr.bundle.checkpoint_reader import CheckpointReader
 from ckptmgr.bundle.layout import NamedTensor, ShardTensors
-from ckptmgr.lifecycle import fill, tree, variables
+from ckptmgr.lifecycle import fill, in_place, skeletons, tree, variables
 from ckptmgr.lifecycle.metadata import CheckpointMetadata
+from ckptmgr.lifecycle.restore_progress import RestoreProgress
 from ckptmgr.lifecycle.saver import Saver
 
 Names = Mapping[str, str | None] | fill.Rename | None
@@ -27,7 +28,7 @@ class Snapshot:
 
     #: The tensors of each shard.
     shards: Sequence[ShardTensors]
-    skeleton: tree.Skeleton | None
+    skeleton: skeletons.Skeleton | None
     #: The ids of the arrays that cannot change.
     immutable: frozenset[int] = frozenset()
 
@@ -49,7 +50,11 @@ class Subject(Protocol):
     def snapshot(self) -> Snapshot: ...
 
     def restore(
-        self, reader: CheckpointReader, metadata: CheckpointMetadata | None, names: Names
+        self,
+        reader: CheckpointReader,
+        metadata: CheckpointMetadata | None,
+        names: Names,
+        progress: RestoreProgress,
     ) -> Any:
         """The restored state: the target itself wherever it can be changed in place."""
 
@@ -65,18 +70,25 @@ class TreeSubject:
         return Snapshot([flat.arrays], flat.skeleton, flat.immutable)
 
     def restore(
-        self, reader: CheckpointReader, metadata: CheckpointMetadata | None, names: Names
+        self,
+        reader: CheckpointReader,
+        metadata: CheckpointMetadata | None,
+        names: Names,
+        progress: RestoreProgress,
     ) -> Any:
         stored = variables.stored_tensors(reader, metadata.skeleton if metadata else None)
         plan = fill.plan(self.state, stored, fill.as_rename(names))
-        in_place = plan.in_place(stored)
-        values = _arrays(reader, [s for s in plan.sources.values() if s not in in_place])
-        if in_place:
-            # The first pass decides whether the target may be touched; it takes a fraction of the
-            # second, which reads into the target and verifies what it reads once more.
-            reader.verify()
-        restored = plan.apply({**values, **in_place})
-        reader.get_tensors(list(in_place), in_place)
+        last = in_place.choose(plan, stored)
+        first = {source for name, source in plan.sources.items() if name not in last.names}
+        first_bytes = sum(stored.tensors[source].size_bytes for source in first)
+        progress.expect(
+            first_bytes + sum(last.sources.values()), read_bytes=first_bytes + last.read_bytes
+        )
+        values = _arrays(reader, first)
+        # Decides whether the target may be touched; takes a fraction of the time of reading.
+        last.verify(reader)
+        restored = plan.apply(values, last.names)
+        last.read(reader)
         return restored
 
 
@@ -94,6 +106,7 @@ class SaverSubject:
         reader: CheckpointReader,
         metadata: CheckpointMetadata | None,  # noqa: ARG002 - a Saver records no structure
         names: Names,
+        progress: RestoreProgress,  # noqa: ARG002 - all of the checkpoint, as it expects
     ) -> Any:
         if names is not None:
             raise errors.InvalidArgument(
@@ -113,15 +126,19 @@ class NoSubject:
         )
 
     def restore(
-        self, reader: CheckpointReader, metadata: CheckpointMetadata | None, names: Names
+        self,
+        reader: CheckpointReader,
+        metadata: CheckpointMetadata | None,
+        names: Names,
+        progress: RestoreProgress,  # noqa: ARG002 - all of the checkpoint, as it expects
     ) -> Any:
         if names is not None:
             raise errors.InvalidArgument("names= needs a state to restore into")
         if metadata is None or metadata.skeleton is None:
             return _arrays(reader, variables.stored_tensors(reader).tensors)
         try:
-            values = _arrays(reader, tree.leaf_names(metadata.skeleton))
-            return tree.unflatten(metadata.skeleton, values)
+            values = _arrays(reader, skeletons.leaf_names(metadata.skeleton))
+            return skeletons.unflatten(metadata.skeleton, values)
         except errors.CorruptCheckpoint as error:
             raise error.located(path=naming.index_file(reader.prefix)) from None
 

@@ -13,7 +13,7 @@ from ckptmgr import errors
 from ckptmgr.bundle.checkpoint_reader import CheckpointReader
 from ckptmgr.bundle.layout import NamedTensor, Partition
 from ckptmgr.formats.tensor_slice import Extent, TensorSlice
-from ckptmgr.lifecycle import fill, leaves, tree
+from ckptmgr.lifecycle import fill, leaves, skeletons, tree
 from ckptmgr.lifecycle.metadata import METADATA_NAME
 
 Array = np.ndarray[Any, Any]
@@ -84,7 +84,7 @@ def _tensors(name: str, variable: Any) -> list[NamedTensor]:
     return [NamedTensor(name, array)]
 
 
-def stored_tensors(reader: CheckpointReader, skeleton: tree.Skeleton = None) -> fill.Stored:
+def stored_tensors(reader: CheckpointReader, skeleton: skeletons.Skeleton = None) -> fill.Stored:
     """What a checkpoint holds, for comparison with a target; the manager's own tensor left out."""
     shapes = reader.get_variable_to_shape_map()
     dtypes = reader.get_variable_to_dtype_map()
@@ -146,7 +146,7 @@ def _assign(name: str, variable: Any, value: Any, stored: fill.Stored) -> Any:
     if callable(assign := getattr(variable, "assign", None)):
         assign(value)
         return variable
-    plan = fill.RestorePlan(variable, {tree.ROOT_NAME: name})
+    plan = fill.RestorePlan(variable, {skeletons.ROOT_NAME: name})
     return plan.apply({name: value})
 
 

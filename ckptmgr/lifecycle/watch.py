@@ -32,7 +32,7 @@ from ckptmgr.lifecycle.sightings import (
     Located,
     listing,
 )
-from ckptmgr.lifecycle.state import existing_prefix, read_state
+from ckptmgr.lifecycle.state import own_prefix, read_state
 from ckptmgr.storage import PosixStorage, Storage
 
 if TYPE_CHECKING:
@@ -358,7 +358,7 @@ class _Follower:
         return listing(state, info.identity) if state else []
 
     def _locate(self, path: str) -> Located | None:
-        prefix = existing_prefix(self._storage, self._directory, path)
+        prefix = own_prefix(self._storage, self._directory, path)
         if prefix is None:
             return None
         shards = naming.v1_shard_files(prefix)

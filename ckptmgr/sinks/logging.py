@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 
 from ckptmgr import events
 from ckptmgr.sinks.combination import Listener, all_of
@@ -15,7 +16,7 @@ def log_events(logger: logging.Logger | None = None, level: int = logging.INFO) 
     Args:
         logger: The logger `ckptmgr` by default.
         level: Of what is as it should be. A damaged checkpoint or state is at least a warning, a
-            save that failed at least an error.
+            save or restore that failed at least an error.
     """
     log = logger or logging.getLogger("ckptmgr")
     stalls = Stalls()
@@ -29,7 +30,7 @@ def log_events(logger: logging.Logger | None = None, level: int = logging.INFO) 
 
 
 def _least_level(event: events.Event) -> int:
-    if isinstance(event, events.SaveFailed):
+    if isinstance(event, events.SaveFailed | events.RestoreFailed):
         return logging.ERROR
     if isinstance(event, events.CheckpointSkipped | events.StateRebuilt):
         return logging.WARNING
@@ -60,6 +61,11 @@ def _other_line(event: events.Event) -> str | None:
     match event:
         case events.SaveFailed(prefix, step, error):
             return f"could not save step {step} to {prefix}: {type(error).__name__}: {error}"
+        case events.Preempted(prefix, step, number, delay_secs):
+            name, time = signal.Signals(number).name, _time(delay_secs)
+            return f"preempted: {name} {time} ago asks for step {step} in {prefix}"
+        case events.RestoreFailed(prefix, error):
+            return f"could not restore {prefix}: {type(error).__name__}: {error}"
         case events.CheckpointSkipped(prefix, error):
             return f"passed over {prefix}, which is damaged: {error}"
         case events.CheckpointDeleted(prefix):

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 _REFRESH_SECS = 0.1
-# A restore that raises may say nothing more; one that reads is silent for milliseconds.
-_SILENT_SECS = 3.0
 
 _WORDS = {"save": "saving", "restore": "restoring"}
 
@@ -57,10 +55,9 @@ def progress_bar(console: Console | None = None, after_secs: float = 0.5) -> Lis
 
 @dataclass
 class _Work:
-    """One save or restore under way; times are of `time.monotonic`."""
+    """One save or restore under way."""
 
-    began_secs: float
-    heard_secs: float
+    began_secs: float  # of `time.monotonic`
     done_bytes: int = 0
     total_bytes: int | None = None
     task: TaskID | None = None
@@ -83,7 +80,11 @@ class _Bars:
                 self._advance(event)
             case events.SaveCommitted(prefix) | events.SaveFailed(prefix):
                 self._end("save", prefix)
-            case events.CheckpointRestored(prefix) | events.CheckpointSkipped(prefix):
+            case (
+                events.CheckpointRestored(prefix)
+                | events.CheckpointSkipped(prefix)
+                | events.RestoreFailed(prefix)
+            ):
                 self._end("restore", prefix)
             case _:
                 pass
@@ -100,9 +101,8 @@ class _Bars:
     # ----------------------------------------------------------------------- what is said
 
     def _begin(self, verb: str, prefix: str) -> _Work:
-        now_secs = time.monotonic()
         with self._lock:
-            work = self._work[verb, prefix] = _Work(now_secs, now_secs)
+            work = self._work[verb, prefix] = _Work(time.monotonic())
             if not self._drawing:
                 self._drawing = True
                 threading.Thread(target=self._draw, name="ckptmgr-progress", daemon=True).start()
@@ -115,7 +115,6 @@ class _Bars:
                 if event.doing == "save":
                     return  # the tail of one that has ended
                 work = self._begin(event.doing, event.prefix)
-            work.heard_secs = time.monotonic()
             # Of two threads the later one may be heard first.
             work.done_bytes = max(work.done_bytes, event.done_bytes)
             work.total_bytes = event.total_bytes
@@ -146,9 +145,7 @@ class _Bars:
         now_secs = time.monotonic()
         with self._lock:
             for (verb, prefix), work in list(self._work.items()):
-                if verb == "restore" and now_secs - work.heard_secs > _SILENT_SECS:
-                    self._end(verb, prefix)
-                elif now_secs - work.began_secs >= self._after_secs:
+                if now_secs - work.began_secs >= self._after_secs:
                     self._show(verb, prefix, work)
             if self._display is not None:
                 self._display.refresh()

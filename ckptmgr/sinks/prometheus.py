@@ -53,6 +53,7 @@ class _Figures:
         self._saves = counter("ckptmgr_saves", "Checkpoints committed")
         self._failures = counter("ckptmgr_save_failures", "Saves that raised")
         self._restores = counter("ckptmgr_restores", "Checkpoints restored")
+        self._restore_failures = counter("ckptmgr_restore_failures", "Restores that raised")
         self._skipped = counter("ckptmgr_skipped", "Damaged checkpoints that a restore passed over")
         self._deleted = counter("ckptmgr_deleted", "Checkpoints that retention deleted")
         self._saved_bytes = counter("ckptmgr_saved_bytes", "Bytes of committed checkpoints")
@@ -82,6 +83,8 @@ class _Figures:
                 self._restore_secs.observe(event.duration_secs)
             case events.SaveFailed():
                 self._failures.inc()
+            case events.RestoreFailed():
+                self._restore_failures.inc()
             case events.CheckpointSkipped():
                 self._skipped.inc()
             case events.CheckpointDeleted():

@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tracemalloc
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -492,3 +494,219 @@ def test_a_copy_in_the_background_is_of_before_the_step(tmp_path: Path) -> None:
         found = CheckpointManager(None, tmp_path).restore(step)
         assert found is not None
         assert (found.state["w"] == 1 - step).all()
+
+
+# --------------------------------------------------------------------------- in place
+
+LARGE = 1_000_000  # numbers: several chunks of a file
+
+
+def peak_bytes(work: Callable[[], Any]) -> int:
+    """Of the arrays that are made; PyTorch's own memory is not looked at."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def large(dtype: Any = torch.float32) -> Any:
+    return (torch.arange(LARGE) % 251).to(dtype)
+
+
+@pytest.mark.parametrize("name", ["float32", "bfloat16", "float8_e4m3fn", "bool", "complex64"])
+def test_a_large_tensor_is_read_where_it_is(tmp_path: Path, name: str) -> None:
+    dtype = getattr(torch, name)
+    tensors = {str(i): large(dtype) for i in range(8)}
+    save(tmp_path, tensors)
+    targets = {key: torch.zeros(LARGE, dtype=dtype) for key in tensors}
+    before = dict(targets)
+    assert peak_bytes(lambda: restore(tmp_path, targets)) < 4 << 20
+    for key, tensor in tensors.items():
+        assert targets[key] is before[key]
+        assert bits(targets[key]) == bits(tensor)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torch.zeros(LARGE, 2)[:, 0],
+        lambda: torch.zeros(LARGE, dtype=torch.complex64).imag,
+        lambda: torch.zeros(LARGE).as_subclass(Marked),
+        lambda: nn.Parameter(torch.zeros(LARGE)),
+        lambda: nn.Parameter(torch.zeros(LARGE, 2))[:, 0],
+        lambda: torch.zeros(LARGE, requires_grad=True) * 2,
+        lambda: torch.zeros(3, LARGE)[1],
+    ],
+    ids=[
+        "strided",
+        "imaginary",
+        "subclass",
+        "parameter",
+        "in a graph, strided",
+        "in a graph",
+        "row",
+    ],
+)
+def test_any_large_tensor_is_filled(tmp_path: Path, make: Any) -> None:
+    save(tmp_path, {"t": large()})
+    target = {"t": make()}
+    tensor = target["t"]
+    restore(tmp_path, target)
+    assert target["t"] is tensor
+    assert torch.equal(tensor.detach().as_subclass(torch.Tensor), large())
+
+
+def test_one_of_inference_mode_is_replaced(tmp_path: Path) -> None:
+    save(tmp_path, {"t": large()})
+    with torch.inference_mode():
+        target = {"t": torch.zeros(LARGE)}
+    restore(tmp_path, target)
+    assert torch.equal(target["t"], large())
+
+
+def test_damage_changes_no_tensor(tmp_path: Path) -> None:
+    save(tmp_path, {"a": large(), "m": nn.Linear(1000, 100), "z": large()})
+    data = tmp_path / "model.ckpt-1.data-00000-of-00001"
+    data.write_bytes(data.read_bytes()[:-1] + b"\1")
+    model = nn.Linear(1000, 100)
+    before = bits(model.weight)
+    target = {"a": torch.zeros(LARGE), "m": model, "z": torch.zeros(2, LARGE).T[:, 0]}
+    with pytest.raises(errors.ChecksumMismatch):
+        CheckpointManager(target, tmp_path).restore(1)
+    assert not target["a"].any()
+    assert not target["z"].any()
+    assert bits(model.weight) == before
+
+
+@pytest.mark.parametrize("size", [3, LARGE])
+def test_autograd_hears_of_it(tmp_path: Path, size: int) -> None:
+    save(tmp_path, {"w": torch.ones(size)})
+    weight = torch.zeros(size, requires_grad=True)
+    loss = (weight * weight).sum()
+    restore(tmp_path, {"w": weight})
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_tied_weights(tmp_path: Path) -> None:
+    def tied() -> Any:
+        model = nn.ModuleDict(
+            {"in": nn.Embedding(1000, 100), "out": nn.Linear(100, 1000, bias=False)}
+        )
+        model["out"].weight = model["in"].weight
+        return model
+
+    source, target = tied(), tied()
+    save(tmp_path, {"model": source, "weights": [source["in"].weight]})
+    restore(tmp_path, {"model": target, "weights": [target["in"].weight]})
+    assert target["out"].weight is target["in"].weight
+    assert torch.equal(target["out"].weight, source["in"].weight)
+
+
+# --------------------------------------------------------------------------- modules in place
+
+
+def wide() -> Any:
+    return nn.Sequential(*(nn.Linear(1000, 1000) for _ in range(8)), nn.BatchNorm1d(1000))
+
+
+def test_a_module_is_filled_without_a_copy(tmp_path: Path) -> None:
+    source, target = wide(), wide()
+    source(torch.ones(2, 1000))  # so that the averages are not as they were
+    save(tmp_path, {"model": source})
+    parameters = list(target.parameters())
+    assert peak_bytes(lambda: restore(tmp_path, {"model": target})) < 4 << 20
+    assert all(map(torch.equal, target.state_dict().values(), source.state_dict().values()))
+    for parameter, own in zip(parameters, target.parameters(), strict=True):
+        assert parameter is own
+        assert parameter.requires_grad
+
+
+class Doubles(nn.Linear):  # type: ignore[misc]
+    def _load_from_state_dict(self, state: Any, prefix: str, *rest: Any) -> None:
+        state[prefix + "weight"] = state[prefix + "weight"] * 2
+        super()._load_from_state_dict(state, prefix, *rest)
+
+
+class DoublesAll(nn.Linear):  # type: ignore[misc]
+    def load_state_dict(self, state: Any, *options: Any) -> Any:
+        return super().load_state_dict({key: value * 2 for key, value in state.items()}, *options)
+
+
+def with_hook(kind: str) -> Any:
+    model = nn.Linear(3, 3)
+
+    def before(_: Any, state: Any, prefix: str, *rest: Any) -> None:
+        state[prefix + "weight"] = state[prefix + "weight"] * 2
+
+    def after(module: Any, _: Any) -> None:
+        with torch.no_grad():
+            module.weight.mul_(2)
+
+    if kind == "before":
+        model.register_load_state_dict_pre_hook(before)
+    else:
+        model.register_load_state_dict_post_hook(after)
+    return model
+
+
+def with_method_of_its_own() -> Any:
+    model = nn.Linear(3, 3)
+    load = model.load_state_dict
+    model.load_state_dict = lambda state: load({key: value * 2 for key, value in state.items()})
+    return model
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Doubles(3, 3),
+        lambda: nn.Sequential(Doubles(3, 3))[0],
+        lambda: with_hook("before"),
+        lambda: with_hook("after"),
+        lambda: DoublesAll(3, 3),
+        with_method_of_its_own,
+    ],
+    ids=["override", "in another", "hook before", "hook after", "load_state_dict", "instance"],
+)
+def test_a_module_that_does_more_than_copy_is_asked_to(tmp_path: Path, make: Any) -> None:
+    source, target = nn.Linear(3, 3), make()
+    save(tmp_path, {"model": source})
+    restore(tmp_path, {"model": target})
+    assert torch.equal(target.weight, source.weight * 2)
+
+
+def test_a_module_judges_what_is_missing_or_too_much(tmp_path: Path) -> None:
+    save(tmp_path, {"model": {"weight": torch.ones(3, 3)}, "a": torch.ones(LARGE)})
+    model, other = nn.Linear(3, 3), torch.zeros(LARGE)
+    with pytest.raises(errors.StateRefused, match="(?s)'model' \\(Linear\\).*Missing key.*bias"):
+        restore(tmp_path, {"model": model, "a": other})
+    assert not other.any()
+
+
+def test_an_optimizer_that_refuses_leaves_the_module(tmp_path: Path) -> None:
+    def training(**options: Any) -> dict[str, Any]:
+        model = nn.Linear(3, 3)
+        return {"model": model, "optimizer": torch.optim.SGD(model.parameters(), lr=1, **options)}
+
+    save(tmp_path, training())
+    target = training()
+    target["optimizer"].add_param_group({"params": [torch.zeros(1)]})
+    before = bits(target["model"].weight)
+    with pytest.raises(
+        errors.StateRefused, match="'optimizer' \\(SGD\\).*nothing else has changed"
+    ):
+        restore(tmp_path, target)
+    assert bits(target["model"].weight) == before
+
+
+def test_a_module_without_a_recorded_structure_and_with_other_names(tmp_path: Path) -> None:
+    source, target = nn.Linear(3, 3), nn.Linear(3, 3)
+    saver = ckptmgr.Saver({"old/weight": source.weight, "old/bias": source.bias})
+    saver.save(str(tmp_path / "model.ckpt"), global_step=1)
+    names = {"m/weight": "old/weight", "m/bias": "old/bias"}
+    CheckpointManager({"m": target}, tmp_path).restore(names=names)
+    assert torch.equal(target.weight, source.weight)
+    assert torch.equal(target.bias, source.bias)

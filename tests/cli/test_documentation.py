@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from ckptmgr import CheckpointManager
-from ckptmgr.cli.main import main
+from ckptmgr.cli.main import COMMANDS, main
 from ckptmgr.retention import BestN
 
 PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
@@ -53,25 +55,67 @@ def save_run() -> None:
         manager.pin(300)
 
 
-@pytest.mark.parametrize("command", ["ls", "show"])
-def test_examples(capsys: pytest.CaptureFixture[str], command: str) -> None:
-    assert main([command, "run"]) == 0
+def damage_run() -> None:
+    """A copy of which the latest has a flipped bit, and whose last save did not end."""
+    shutil.copytree("run", "damaged")
+    shard = Path("damaged/model.ckpt-350.data-00000-of-00001")
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    shard.write_bytes(content)
+    Path(f"damaged/model.ckpt-400.index.tmp-{'5eed' * 8}").touch()
 
-    assert f"```console\n$ ckptmgr {command} run\n{capsys.readouterr().out}```\n" in (
+
+@pytest.mark.parametrize(
+    ("command", "directory", "status"),
+    [("ls", "run", 0), ("show", "run", 0), ("verify", "damaged", 1), ("repair", "damaged", 0)],
+)
+def test_examples(
+    capsys: pytest.CaptureFixture[str], command: str, directory: str, status: int
+) -> None:
+    damage_run()
+
+    assert main([command, directory]) == status
+
+    assert f"```console\n$ ckptmgr {command} {directory}\n{capsys.readouterr().out}```\n" in (
         PAGE.read_text()
     )
 
 
+def test_every_command_has_its_section() -> None:
+    text = PAGE.read_text()
+    for command in COMMANDS:
+        assert f"\n## `ckptmgr {command.name} " in text
+        assert f"| [`{command.name}`](#ckptmgr-{command.name}-" in text
+
+
 @pytest.mark.parametrize(
-    ("command", "section"), [("ls", "`ckptmgr ls DIR --json`"), ("show", "`ckptmgr show")]
+    ("command", "section"),
+    [
+        ("ls", "`ckptmgr ls DIR --json`"),
+        ("show", "`ckptmgr show"),
+        ("verify", "`ckptmgr verify DIR|PREFIX... --json`"),
+        ("repair", "`ckptmgr repair DIR --json`"),
+    ],
 )
 def test_keys(capsys: pytest.CaptureFixture[str], command: str, section: str) -> None:
-    assert main([command, "run", "--json"]) == 0
+    damage_run()
+    main([command, "damaged", "--json"])
     found = json.loads(capsys.readouterr().out)
     text = PAGE.read_text()
     described = text[text.index("## For programs") :]
 
     assert section in described
-    for entry in (found, *found.get("checkpoints", ()), *found.get("tensors", ())):
-        for key in entry:
-            assert f"`{key}`" in described
+    keys = set(keys_in(found)) - {"git", "config", "lr", "loss", "accuracy"}  # of the user
+    assert len(keys) > 5
+    for key in keys:
+        assert f"`{key}`" in described
+
+
+def keys_in(value: Any) -> Iterator[str]:
+    """Every key in a JSON value, however deep."""
+    if isinstance(value, dict):
+        yield from value
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from keys_in(item)

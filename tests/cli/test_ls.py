@@ -92,6 +92,17 @@ def test_checkpoints_that_steps_do_not_tell_apart() -> None:
     ]
 
 
+def test_what_checkpoints_share_counts_once() -> None:
+    shared = listed(2, 5, size_bytes=3 << 20, shared_bytes=2 << 20, latest=True)
+    assert lines([listed(1, 10, size_bytes=2 << 20), shared]) == [
+        "   STEP   AGE     SIZE   SHARED  KEPT BECAUSE",
+        "      1  10 s  2.0 MiB           latest",
+        "*     2   5 s  3.0 MiB  2.0 MiB  latest",
+        "",
+        "2 checkpoints, 3.0 MiB; * is the latest: run/model.ckpt-2",
+    ]
+
+
 # --------------------------------------------------------------------------- the command
 
 
@@ -139,6 +150,7 @@ def test_json(
                 "saved_at": "2023-11-14T22:13:20.000+00:00",
                 "saved_at_secs": NOW_SECS,
                 "size_bytes": sum(f.stat().st_size for f in Path("run").glob("model.ckpt-1.*")),
+                "shared_bytes": 0,
                 "metrics": {"loss": "nan"},
                 "metadata": {"git": "abc"},
                 "kept_because": "latest",

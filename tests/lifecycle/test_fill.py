@@ -256,8 +256,32 @@ class Refuses(Module):
 
 def test_an_object_that_refuses_its_state_does_so_before_arrays_are_filled() -> None:
     target: dict[str, Any] = {"a": np.zeros(2), "model": Refuses(1)}
-    with pytest.raises(RuntimeError, match="no 5"):
+    with pytest.raises(errors.StateRefused) as caught:
         restore(target, {"a": np.ones(2), "model": Module(5)})
+    assert str(caught.value) == (
+        "'model' (Refuses) did not take its state: RuntimeError: no 5; nothing else has changed"
+    )
+    assert isinstance(caught.value.__cause__, RuntimeError)
+    assert target["a"].tolist() == [0, 0]
+
+
+def test_what_was_loaded_before_an_object_refuses_is_named() -> None:
+    target: dict[str, Any] = {
+        "a": np.zeros(2),
+        "x": Module(1),
+        "y": [Module(2)],
+        "z": Refuses(3),
+        "last": Module(4),
+    }
+    state = {"a": np.ones(2), **{key: Module(5) for key in ("x", "z", "last")}, "y": [Module(5)]}
+    with pytest.raises(errors.StateRefused) as caught:
+        restore(target, state)
+    assert str(caught.value) == (
+        "'z' (Refuses) did not take its state: RuntimeError: no 5; loaded before it: 'x', 'y/0'; "
+        "nothing else has changed"
+    )
+    modules = [target["x"], target["y"][0], target["last"]]
+    assert [module.weight for module in modules] == [5, 5, 4]
     assert target["a"].tolist() == [0, 0]
 
 

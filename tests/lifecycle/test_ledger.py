@@ -14,7 +14,7 @@ import pytest
 import ckptmgr
 from ckptmgr import CheckpointManager, errors, events
 from ckptmgr.retention import BestN
-from ckptmgr.storage import PosixStorage
+from ckptmgr.storage import Fault, FaultInjectingStorage, PosixStorage
 
 STATE = {"w": np.zeros(3)}
 
@@ -119,10 +119,18 @@ def test_a_file_called_as_a_prefix_is_somebody_elses(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_pinned_after_its_deletion_failed_stays(tmp_path: Path) -> None:
-    storage = Refusing()
+    def is_index(path: str) -> bool:
+        return "model.ckpt-1.index" in path
+
+    storage = FaultInjectingStorage(
+        PosixStorage(),
+        [
+            Fault(at=2, method="rename", path=is_index, error=28),  # the first made it exist
+            Fault(method="unlink", path=is_index, error=28),
+        ],
+    )
     manager = CheckpointManager(STATE, tmp_path, max_to_keep=1, storage=storage)
     manager.save(1)
-    refuse(storage, "unlink", "model.ckpt-1.index")
     manager.save(2)
     manager.pin(1)
     manager.save(3)
@@ -319,3 +327,17 @@ def test_the_one_before_is_the_one_saved_before_also_when_the_clock_was_set_back
     assert restored is not None
     assert restored.step == 2
     assert [type(event) for event in seen] == [events.CheckpointSkipped, events.CheckpointRestored]
+
+
+def test_hours_stood_still_when_the_clock_was_set_back_under_a_running_manager(
+    tmp_path: Path,
+) -> None:
+    now_secs = 1e9
+    manager = CheckpointManager(
+        STATE, tmp_path, max_to_keep=1, keep_checkpoint_every_n_hours=1, clock=lambda: now_secs
+    )
+    for step in range(1, 11):
+        now_secs += 3600.0 if step != 5 else -1e8
+        manager.save(step)
+    # The hour begins anew with the last one from before, and so two are not kept.
+    assert manager.all_steps() == [1, 2, 3, 4, 7, 8, 9, 10]

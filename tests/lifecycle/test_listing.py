@@ -464,3 +464,18 @@ def test_while_another_saves(tmp_path: Path) -> None:
 
     assert len(seen) > 20
     assert [c.damaged for c in seen if c.damaged] == []
+
+
+def test_what_checkpoints_share_is_told(tmp_path: Path) -> None:
+    frozen = np.arange(100_000.0)
+    with CheckpointManager(None, tmp_path, deduplicate=True, durability="none") as manager:
+        for step in (1, 2, 3):
+            manager.save(step, {"frozen": frozen, "step": step})
+
+    first, *others = list_checkpoints(tmp_path)
+
+    assert first.shared_bytes == 0
+    assert all(frozen.nbytes <= c.shared_bytes < c.size_bytes for c in others)
+    on_disk = {os.stat(path).st_ino: os.stat(path).st_size for path in tmp_path.glob("model*")}
+    total_bytes = sum(c.size_bytes - c.shared_bytes for c in (first, *others))
+    assert total_bytes == sum(on_disk.values())

@@ -12,7 +12,7 @@ import pytest
 import ckptmgr
 from ckptmgr import CheckpointManager, errors, events
 from ckptmgr.retention import BestN, EveryNSteps, LatestN
-from ckptmgr.storage import MemoryStorage, PosixStorage
+from ckptmgr.storage import Fault, FaultInjectingStorage, MemoryStorage, PosixStorage
 
 
 class Clock:
@@ -173,6 +173,7 @@ def test_events_tell_what_happened(tmp_path: Path) -> None:
         ("SaveWritten", second),
         ("CheckpointDeleted", first),
         ("SaveCommitted", second),
+        ("Progress", second),
         ("CheckpointRestored", second),
     ]
     assert seen[-1] == events.CheckpointRestored(second, 2, 9 * 8, ANY)
@@ -750,10 +751,18 @@ def test_a_failed_save_is_reported_and_the_next_one_works(
 
 
 def test_an_old_checkpoint_that_cannot_be_deleted_fails_no_save(tmp_path: Path) -> None:
-    storage = FailingOnce("unlink", "model.ckpt-1.index")
+    def is_index(path: str) -> bool:
+        return "model.ckpt-1.index" in path
+
+    storage = FaultInjectingStorage(
+        PosixStorage(),
+        [
+            Fault(at=2, method="rename", path=is_index, error=28),  # the first made it exist
+            Fault(method="unlink", path=is_index, error=28),
+        ],
+    )
     manager = CheckpointManager({"w": np.zeros(1)}, tmp_path, max_to_keep=1, storage=storage)
     manager.save(1)
-    storage.armed = True
     assert manager.save(2) is not None
     assert manager.all_steps() == [1, 2]
     manager.save(3)  # tried again

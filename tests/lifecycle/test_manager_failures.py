@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -56,14 +58,19 @@ def test_a_step_whose_save_failed_stays_due(
     assert manager.all_steps() == [next_step]
 
 
-def test_the_last_save_is_made_again_after_it_failed_in_its_thread(tmp_path: Path) -> None:
+@pytest.mark.parametrize("heard_by", ["manager", "handle"])
+def test_the_last_save_is_made_again_after_it_failed_in_its_thread(
+    tmp_path: Path, heard_by: str
+) -> None:
     storage = FailsOnce()
     storage.armed = True
     manager = CheckpointManager(STATE, tmp_path, asynchronous=True, storage=storage)
-    manager.save(1)
+    handle = manager.save(1)
+    assert handle is not None
     with pytest.raises(errors.StorageError, match="No space left"):
-        manager.wait()
-    assert manager.save(1, force=True) is not None
+        (manager if heard_by == "manager" else handle).wait()
+    assert manager.should_save(1)
+    assert manager.save(1) is not None
     manager.close()
     assert manager.all_steps() == [1]
 
@@ -97,11 +104,12 @@ def test_the_next_save_tells_of_a_failure_also_when_it_is_not_due(tmp_path: Path
 def test_metadata_that_changes_after_the_call_does_not_reach_the_thread(tmp_path: Path) -> None:
     may_go_on = threading.Event()
 
-    def listen(event: events.Event) -> None:
-        if isinstance(event, events.SaveStarted):
-            assert may_go_on.wait(10)
+    class Gate(PosixStorage):
+        def create(self, path: str) -> Any:
+            assert may_go_on.wait(30)
+            return super().create(path)
 
-    manager = CheckpointManager(STATE, tmp_path, asynchronous=True, on_event=listen)
+    manager = CheckpointManager(STATE, tmp_path, asynchronous=True, storage=Gate())
     losses = [1.0]
     manager.save(1, metadata={"losses": losses})
     losses.append(2.0)
@@ -122,6 +130,105 @@ def test_a_listener_may_pin_what_was_just_saved(tmp_path: Path) -> None:
         manager.save(step)
     manager.close()
     assert manager.all_steps() == [1, 3]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_listener_may_ask_and_wait_but_not_save(
+    tmp_path: Path, asynchronous: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[bool] = []
+
+    def listen(event: events.Event) -> None:
+        if isinstance(event, events.SaveStarted | events.SaveStaged | events.SaveCommitted):
+            manager.wait()
+            manager.wait_staged()
+            asked.append(manager.should_save(2))
+            manager.save(2)
+
+    manager = CheckpointManager(STATE, tmp_path, asynchronous=asynchronous, on_event=listen)
+    manager.save(1)
+    manager.wait()
+    assert asked[0] is True
+    assert caplog.text.count("errors.SaveInProgress:") == len(asked) == (3 if asynchronous else 2)
+    assert "cannot begin within another one of the same manager" in caplog.text
+    assert manager.all_steps() == [1]
+    manager.close()
+
+
+def test_a_listener_may_close(tmp_path: Path) -> None:
+    def listen(event: events.Event) -> None:
+        if isinstance(event, events.SaveCommitted):
+            manager.close()
+
+    manager = CheckpointManager(STATE, tmp_path, asynchronous=True, on_event=listen)
+    handle = manager.save(1)
+    assert handle is not None
+    handle.wait()
+    with pytest.raises(errors.ManagerClosed):
+        manager.save(2)
+    assert manager.all_steps() == [1]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("same_step", [False, True])
+def test_several_threads_save_one_after_the_other(
+    tmp_path: Path, asynchronous: bool, same_step: bool
+) -> None:
+    manager = CheckpointManager(
+        None, tmp_path, asynchronous=asynchronous, max_to_keep=None, durability="none"
+    )
+    together = threading.Barrier(4)
+    failures: list[BaseException] = []
+
+    def save(first: int) -> None:
+        try:
+            for number in range(5):
+                together.wait(30)
+                step = number if same_step else 4 * number + first
+                manager.save(step, {"w": np.full(1000, 1 if same_step else step)})
+        except BaseException as error:  # noqa: BLE001 - looked at below
+            failures.append(error)
+
+    threads = [threading.Thread(target=save, args=(first,)) for first in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    manager.close()
+    assert failures == []
+    steps = list(range(5 if same_step else 20))
+    assert manager.all_steps() == steps
+    # One of the threads saved it, and what the others asked for was there.
+    assert not same_step or manager.stats.saves == len(steps)
+    for step in steps:
+        restored = manager.restore(step)
+        assert restored is not None
+        assert np.unique(restored.state["w"]).tolist() == [1 if same_step else step]
+    assert [name for name in os.listdir(tmp_path) if ".tmp-" in name] == []
+
+
+class RemovesDirectory(PosixStorage):
+    """Somebody removes the directory just before the first file of a save is made."""
+
+    armed = False
+
+    def create(self, path: str) -> Any:
+        if self.armed and ".data-" in path:
+            shutil.rmtree(os.path.dirname(path))
+        return super().create(path)
+
+
+def test_a_directory_that_goes_in_the_middle_of_a_save(tmp_path: Path) -> None:
+    storage = RemovesDirectory()
+    manager = CheckpointManager(STATE, tmp_path / "run", storage=storage)
+    manager.save(1)
+    storage.armed = True
+    gone = f"directory {tmp_path}/run was removed while training saved into it"
+    with pytest.raises(errors.FileMissing, match=gone):
+        manager.save(2)
+    storage.armed = False
+    assert manager.save(2) is not None
+    assert manager.all_steps() == [2]
 
 
 # In a process of its own: frameworks that other tests have loaded start threads, which do not
@@ -153,6 +260,50 @@ assert len(set(tokens)) == 2
 assert os.listdir(tmp_path / "run" / ".ckptmgr" / "writers") == [tokens[0]]
 print(manager.all_steps())
 """
+
+# A save is in flight at the fork, whose child has no part in the thread.
+FORKING_IN_FLIGHT = """
+import os, pathlib, sys, threading
+import numpy as np
+from ckptmgr import CheckpointManager
+from ckptmgr.storage import PosixStorage
+reached, opened = threading.Event(), threading.Event()
+
+class Gate(PosixStorage):
+    def create(self, path):
+        if ".data-" in path and "-1." in path:
+            reached.set()
+            opened.wait(30)
+        return super().create(path)
+
+manager = CheckpointManager(
+    {"w": np.zeros(3)}, sys.argv[1], storage=Gate(), asynchronous=True, when_busy="skip"
+)
+handle = manager.save(1)
+assert reached.wait(30)
+child = os.fork()
+if child == 0:
+    handle.wait()
+    manager.wait_staged()
+    manager.save(2).wait()
+    manager.close()
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+opened.set()
+manager.close()
+print(manager.all_steps())
+"""
+
+
+def test_a_fork_does_not_wait_for_the_save_of_its_parent(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKING_IN_FLIGHT, str(tmp_path / "run")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[1, 2]\n", "")
 
 
 def test_a_fork_saves_under_a_name_of_its_own(tmp_path: Path) -> None:

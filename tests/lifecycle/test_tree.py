@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ckptmgr import errors
-from ckptmgr.lifecycle import tree
+from ckptmgr.lifecycle import skeletons, tree
 
 Point = collections.namedtuple("Point", ["x", "y"])
 
@@ -38,7 +38,7 @@ class Module:
 def through(state: Any) -> Any:
     """The state as it is rebuilt from what goes into a bundle."""
     flat = tree.flatten(state)
-    return tree.unflatten(flat.skeleton, flat.arrays)
+    return skeletons.unflatten(flat.skeleton, flat.arrays)
 
 
 def same(one: Any, other: Any) -> bool:
@@ -106,7 +106,7 @@ def test_names_are_paths() -> None:
 def test_an_object_gives_its_state_dict() -> None:
     flat = tree.flatten({"net": Module(np.ones(2))})
     assert list(flat.arrays) == ["net/weight"]
-    assert list(tree.unflatten(flat.skeleton, flat.arrays)["net"]) == ["weight"]
+    assert list(skeletons.unflatten(flat.skeleton, flat.arrays)["net"]) == ["weight"]
 
 
 @pytest.mark.parametrize(
@@ -120,11 +120,18 @@ def test_an_object_gives_its_state_dict() -> None:
 )
 def test_a_random_generator_is_a_state(generator: Any) -> None:
     flat = tree.flatten({"rng": generator})
-    restored = tree.unflatten(flat.skeleton, flat.arrays)["rng"]
+    restored = skeletons.unflatten(flat.skeleton, flat.arrays)["rng"]
     draw = getattr(generator, "random_raw", None) or generator.random
     expected = draw()
     tree.set_random_state(generator, restored)
     assert draw() == expected
+
+
+class Frame(type("DataFrame", (), {"__module__": "pandas.core.frame"})):  # type: ignore[misc]
+    """Known as the real one is, by name."""
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        return np.zeros((2, 2))
 
 
 @pytest.mark.parametrize(
@@ -138,6 +145,7 @@ def test_a_random_generator_is_a_state(generator: Any) -> None:
         ({"d": np.array(["2020"], "M8[D]")}, errors.UnsupportedLeaf, r"leaf 'd' .* datetime64"),
         ({"o": np.array([1, "x"], object)}, errors.UnsupportedLeaf, r"'o' .* found int and str"),
         ({"m": np.ma.zeros(2)}, errors.UnsupportedLeaf, r"leaf 'm' .* masked array"),
+        ({"f": Frame()}, errors.UnsupportedLeaf, r"leaf 'f' .* no place for the labels of .*Frame"),
         ({"s": "\ud800"}, errors.UnsupportedLeaf, r"leaf 's' .* not valid Unicode"),
         ({"a": {"b": 1}, "a/b": 2}, errors.DuplicateName, r"two leaves .* name 'a/b'"),
         ({1: 0, "1": 0}, errors.DuplicateName, r"two leaves .* name '1'"),
@@ -188,7 +196,7 @@ def test_a_state_that_contains_itself_is_refused() -> None:
 )
 def test_what_is_no_skeleton(skeleton: Any) -> None:
     with pytest.raises(errors.MalformedMetadata):
-        tree.unflatten(skeleton, {})
+        skeletons.unflatten(skeleton, {})
 
 
 def test_a_skeleton_nested_without_end_is_refused() -> None:
@@ -196,7 +204,7 @@ def test_a_skeleton_nested_without_end_is_refused() -> None:
     for _ in range(5000):
         skeleton = {"object": skeleton}
     with pytest.raises(errors.MalformedMetadata):
-        tree.unflatten(skeleton, {})
+        skeletons.unflatten(skeleton, {})
 
 
 @pytest.mark.parametrize(
@@ -213,7 +221,7 @@ def test_a_skeleton_nested_without_end_is_refused() -> None:
 )
 def test_a_tensor_that_is_not_of_its_kind(kind: str, array: Any) -> None:
     with pytest.raises(errors.MalformedMetadata):
-        tree.unflatten({"dict": {"a": kind}}, {"a": array})
+        skeletons.unflatten({"dict": {"a": kind}}, {"a": array})
 
 
 def test_a_key_that_is_not_unicode_is_refused_also_above_no_leaf() -> None:
@@ -225,9 +233,9 @@ def test_the_versions_of_a_state_dict_come_back() -> None:
     state = collections.OrderedDict({"w": 1})
     state._metadata = {"": {"version": 2, "other": object()}, "a": {"version": None}}  # type: ignore[attr-defined]
     skeleton = json.loads(json.dumps(tree.flatten({"model": state}).skeleton))
-    found = tree.unflatten(skeleton, {"model/w": np.asarray(1)})["model"]
+    found = skeletons.unflatten(skeleton, {"model/w": np.asarray(1)})["model"]
     assert found == {"w": 1}
     assert found._metadata == {"": {"version": 2}, "a": {"version": None}}
-    assert tree.kind_of(tree.parts(skeleton)[("model",)]) == "dict"
-    assert list(tree.leaf_names(skeleton)) == ["model/w"]
-    assert tree.parts(skeleton)[("model", "w")] == "int"
+    assert skeletons.kind_of(skeletons.parts(skeleton)[("model",)]) == "dict"
+    assert list(skeletons.leaf_names(skeleton)) == ["model/w"]
+    assert skeletons.parts(skeleton)[("model", "w")] == "int"

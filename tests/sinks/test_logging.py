@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 
 import pytest
 
@@ -33,6 +34,10 @@ LINES = [
         events.CheckpointRestored(PREFIX, 1200, 999, 0.0),
         "restored step 1200: 999 B in 0.0 ms: run/model.ckpt-1200",
     ),
+    (
+        events.Preempted(PREFIX, 1200, signal.SIGTERM, 0.0125),
+        "preempted: SIGTERM 12.5 ms ago asks for step 1200 in run/model.ckpt-1200",
+    ),
     (events.CheckpointDeleted(PREFIX), "deleted run/model.ckpt-1200"),
     (events.DeletionDeferred(PREFIX), "kept run/model.ckpt-1200 for now: it is held"),
 ]
@@ -41,6 +46,11 @@ PROBLEMS = [
         events.SaveFailed(PREFIX, 1200, OSError("disk full")),
         logging.ERROR,
         "could not save step 1200 to run/model.ckpt-1200: OSError: disk full",
+    ),
+    (
+        events.RestoreFailed(PREFIX, OSError("the disk went away")),
+        logging.ERROR,
+        "could not restore run/model.ckpt-1200: OSError: the disk went away",
     ),
     (
         events.CheckpointSkipped(PREFIX, ChecksumMismatch("a tensor changed", path="data")),
