@@ -53,6 +53,10 @@ def read_alone(
     return array
 
 
+# No writer lets tensors overlap; one that stores equal ones once would stay far below.
+_MOST_OVERLAP = 16
+
+
 class Batch:
     """Numeric tensors that have bytes of their own.
 
@@ -117,6 +121,22 @@ class Batch:
             except errors.TruncatedFile:
                 for row in of_shard:
                     self._check_extent(row)  # raises for the first that is cut off
+            self._check_overlap(of_shard)
+
+    def _check_overlap(self, of_shard: Array) -> None:
+        """Refuse a shard that stands for far more than it holds, the same bytes in many tensors."""
+        columns = self._rows.columns
+        name = self._rows.names[of_shard[-1]]
+        shard = self._files.shard_of(name, columns.entry(of_shard[-1]))
+        total_bytes = columns.sizes_bytes[of_shard].sum(dtype=np.float64)
+        if total_bytes > _MOST_OVERLAP * shard.size_bytes:
+            raise errors.MalformedEntry(
+                f"the tensors of {shard.path} share its bytes",
+                path=self._files.index.path,
+                tensor=name,
+                expected=f"at most {_MOST_OVERLAP} times {shard.size_bytes} bytes",
+                found=f"{total_bytes:.0f} bytes",
+            )
 
     def _check_extent(self, row: int) -> None:
         self._files.shard_of(self._rows.names[row], self._rows.columns.entry(row))

@@ -23,8 +23,8 @@ from ckptmgr.storage.protocol import ReadableFile
 _WHOLE_FILE_BYTES = 1 << 20
 
 # Blocks kept for the next look-up, which is likely to be for a neighbour. A block holds 256 KiB,
-# or a single larger entry, which is not kept. Any other large one is: were it decoded again for each
-# of its entries, a file made for that would be read for ever.
+# or a single larger entry, which is not kept. Any other large one is: a file could be made so that
+# it would be decoded again for each of its entries.
 _KEPT_BLOCKS = 64
 _KEPT_BYTES = 64 << 20
 _KEPT_ENTRY_BYTES = 1 << 20

@@ -169,14 +169,27 @@ def for_each_chunk(num_chunks: int, make_worker: Callable[[], Callable[[int], No
         except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
             failures.append(error)
 
-    threads = [threading.Thread(target=work, name="ckptmgr-io") for _ in range(THREADS - 1)]
-    for thread in threads:
-        thread.start()
+    threads = [start_thread(work, "ckptmgr-io") for _ in range(THREADS - 1)]
     work()
     for thread in threads:
-        thread.join()
+        if thread is not None:
+            thread.join()
     if failures:
         raise failures[0]
+
+
+def start_thread(work: Callable[[], None], name: str) -> threading.Thread | None:
+    """Do something in a thread; None if Python starts no more of them.
+
+    Python 3.12.0 to 3.12.2 do so from the end of the main thread on, while a save in the background
+    goes on.
+    """
+    thread = threading.Thread(target=work, name=name)
+    try:
+        thread.start()
+    except RuntimeError:
+        return None
+    return thread
 
 
 def copy_bytes(target: memoryview, source: memoryview) -> None:

@@ -264,13 +264,16 @@ class _InBackground:
     def __init__(self, syncs: Sequence[Callable[[], None]]) -> None:
         self._syncs = syncs
         self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._sync, name="ckptmgr-sync")
+        self._thread: threading.Thread | None = None
 
     def __enter__(self) -> None:
-        self._thread.start()
+        self._thread = write_engine.start_thread(self._sync, "ckptmgr-sync")
 
     def __exit__(self, *exc_info: object) -> None:
-        self._thread.join()
+        if self._thread is None:
+            self._sync()
+        else:
+            self._thread.join()
         if self._failure is not None and exc_info[1] is None:
             raise self._failure
 

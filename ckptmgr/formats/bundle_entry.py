@@ -28,7 +28,7 @@ from google.protobuf.message import DecodeError
 
 from ckptmgr._proto.tensor_bundle_pb2 import BundleEntryProto, BundleHeaderProto
 from ckptmgr._proto.versions_pb2 import VersionDef
-from ckptmgr.errors import MalformedEntry, UnsupportedDtype
+from ckptmgr.errors import MalformedEntry, MalformedSlices, UnsupportedDtype
 from ckptmgr.formats import dtypes
 from ckptmgr.formats.dtypes import DataType
 from ckptmgr.formats.tensor_shape import decode_shape, encode_shape
@@ -48,6 +48,8 @@ _CRC32C_TAG = b"\x35"
 CRC32C_BYTES = 4
 # Up to nine bytes of varint are a number below 2**63, so never negative.
 _MAX_NATURAL_BYTES = 9
+# Two bytes make a slice that takes hundreds in memory; partitions are hundreds at most.
+_MOST_SLICES = 65536
 _MAX_INT32 = 2**31 - 1
 # Distinct (dtype, shape) pairs remembered; models have some hundreds.
 _CACHED_SHAPES = 4096
@@ -248,6 +250,12 @@ def _decode_message(data: bytes) -> BundleEntry:
             raise MalformedEntry(
                 f"negative {field} in a bundle entry", expected="at least 0", found=value
             )
+    if len(message.slices) > _MOST_SLICES:
+        raise MalformedSlices(
+            "a bundle entry has too many slices",
+            expected=f"at most {_MOST_SLICES}",
+            found=len(message.slices),
+        )
     return BundleEntry(
         dtype=dtypes.known(message.dtype),
         shape=decode_shape(message.shape),

@@ -26,9 +26,6 @@ from ckptmgr.errors import InvalidName, MalformedState
 # Enough of a damaged line to recognise it by.
 _MAX_QUOTED_CHARS = 120
 
-# NAME_MAX of linux/limits.h, less the `.index` that makes a checkpoint exist.
-_MAX_NAME_BYTES = 255 - len(".index")
-
 
 @dataclass(frozen=True, slots=True)
 class CheckpointState:
@@ -68,7 +65,7 @@ def decode_checkpoint_state(data: bytes) -> CheckpointState:
 
     Raises:
         MalformedState: It does not parse, names a field that TensorFlow does not know (which makes
-            TensorFlow ignore the file, too), is not UTF-8, or has a path that no file can have.
+            TensorFlow ignore the file, too), or is not UTF-8.
     """
     try:
         text = data.decode()
@@ -90,13 +87,6 @@ def decode_checkpoint_state(data: bytes) -> CheckpointState:
             expected="a field of CheckpointState in protobuf text format",
             found=_quoted(text.split("\n")[number - 1]),
         ) from None
-    for path in (message.model_checkpoint_path, *message.all_model_checkpoint_paths):
-        if "\0" in path or any(len(n) > _MAX_NAME_BYTES for n in path.encode().split(b"/")):
-            raise MalformedState(
-                "the checkpoint state has a path that no file can have",
-                expected=f"names of at most {_MAX_NAME_BYTES} bytes, without NUL",
-                found=_quoted(path),
-            )
     return CheckpointState(
         model_checkpoint_path=message.model_checkpoint_path,
         all_model_checkpoint_paths=tuple(message.all_model_checkpoint_paths),

@@ -167,6 +167,7 @@ def test_a_listener_may_close(tmp_path: Path) -> None:
     with pytest.raises(errors.ManagerClosed):
         manager.save(2)
     assert manager.all_steps() == [1]
+    assert os.listdir(tmp_path / ".ckptmgr" / "writers") == []
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])

@@ -100,7 +100,9 @@ tell(signal.getsignal(signal.SIGUSR1).name)
 
 RETRIED = """
 storage = Full()
-manager = CheckpointManager(state, directory, save_on_signal=True, storage=storage)
+manager = CheckpointManager(
+    state, directory, save_on_signal=True, storage=storage, **{arguments}
+)
 send()
 try:
     manager.save(1)
@@ -141,7 +143,10 @@ ASYNCHRONOUS = "{'asynchronous': True}"
     + [
         (SAME_STEP, ["False True None True"]),
         (SEVERAL, ["False True True", "False True True", "SIG_DFL"]),
-        (RETRIED, ["failed False True", "True True"]),
+    ]
+    + [
+        (RETRIED.replace("{arguments}", arguments), ["failed False True", "True True"])
+        for arguments in ("{}", ASYNCHRONOUS)
     ],
 )
 def test_what_is_saved(tmp_path: Path, program: str, lines: list[str]) -> None:

@@ -1,0 +1,139 @@
+"""The targets of `make fuzz` for some seconds: the corpus, then changes of it from fixed seeds."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+
+from ckptmgr import errors
+from ckptmgr._proto.tensor_shape_pb2 import TensorShapeProto
+from ckptmgr.bundle.checkpoint_reader import CheckpointReader
+from ckptmgr.formats import saved_tensor_slices
+from ckptmgr.storage import MemoryStorage
+from tests.fuzz import targets
+from tests.fuzz.guard import MEMORY_BASE_BYTES, Finding, Guard
+from tests.fuzz.packing import pack, unpack
+
+CORPUS = Path(__file__).parent / "corpus"
+# Together about 20 seconds; memory is measured of some.
+COUNTS = {"bundle": 400, "v1": 500, "state": 120, "manager": 80}
+_MEMORY_EVERY = 5
+
+
+@pytest.fixture(autouse=True)
+def silent(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("CRITICAL", "ckptmgr")
+
+
+def corpus_of(target: str) -> list[bytes]:
+    return [path.read_bytes() for path in sorted((CORPUS / target).iterdir())]
+
+
+def changed_inputs(target: str, count: int) -> Iterator[bytes]:
+    corpus = corpus_of(target)
+    for seed in range(count):
+        random = Random(seed)
+        data = random.choice(corpus)
+        for _ in range(random.choice((1, 1, 2, 4))):
+            data = targets.TARGETS[target].mutate(data, random)
+        yield data
+
+
+@pytest.mark.parametrize("target", COUNTS)
+def test_the_corpus(target: str) -> None:
+    guard = Guard(targets.TARGETS[target].check)
+    for data in corpus_of(target):
+        guard(data)
+
+
+@pytest.mark.parametrize("target", COUNTS)
+def test_changed_inputs(target: str) -> None:
+    guard = Guard(targets.TARGETS[target].check, every=_MEMORY_EVERY)
+    for data in changed_inputs(target, COUNTS[target]):
+        guard(data)
+
+
+# --------------------------------------------------------------------------- of the fuzzing itself
+
+
+def test_changed_inputs_are_the_same_each_time() -> None:
+    assert list(changed_inputs("bundle", 30)) == list(changed_inputs("bundle", 30))
+
+
+def test_most_changed_bundles_get_past_the_checksums() -> None:
+    inputs = list(changed_inputs("bundle", 200))
+    opened = 0
+    for data in inputs:
+        storage = MemoryStorage()
+        for path, content in zip(targets.BUNDLE_FILES, range(6), strict=True):
+            file = storage.create(path)
+            file.write([unpack(data).get(content, b"")], 0)
+        with contextlib.suppress(errors.CorruptCheckpoint):
+            CheckpointReader("m", storage=storage).close()
+            opened += 1
+    assert opened > len(inputs) // 2
+
+
+def unchecked_shape(message: TensorShapeProto) -> tuple[int, ...]:
+    return tuple(dim.size for dim in message.dim)
+
+
+def test_a_bound_that_is_missing_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(saved_tensor_slices, "decode_shape", unchecked_shape)
+    found = []
+    for data in changed_inputs("v1", 1000):
+        try:
+            targets.check_v1(data)
+        except Exception as error:  # noqa: BLE001 - whatever a negative size leads to
+            found.append(error)
+            break
+    assert found
+
+
+def too_much_memory(data: bytes) -> None:
+    assert np.ones(MEMORY_BASE_BYTES + 2**20, np.uint8).all()
+
+
+def undocumented(data: bytes) -> None:
+    targets._documented(lambda: data[len(data)])
+
+
+def nameless(data: bytes) -> None:
+    def refuse() -> None:
+        raise errors.MalformedTable("no file")
+
+    targets._documented(refuse)
+
+
+@pytest.mark.parametrize(
+    ("check", "kind", "message"),
+    [
+        (too_much_memory, Finding, "an input of 3 bytes took"),
+        (undocumented, IndexError, "out of range"),
+        (nameless, Finding, "names no file"),
+    ],
+)
+def test_the_guard_finds(check: object, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
+        Guard(check)(b"abc")  # type: ignore[arg-type]
+
+
+def test_the_guard_finds_what_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.fuzz.guard.LIMIT_SECS", 0.001)
+    with pytest.raises(Finding, match="took .* s"):
+        Guard(lambda data: sum(range(300_000)))(b"abc")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("files", [{}, {0: b""}, {0: b"abc", 5: b"", 255: b"\0" * 300}])
+def test_packing(files: dict[int, bytes]) -> None:
+    assert unpack(pack(files)) == files
+
+
+def test_any_bytes_are_some_files() -> None:
+    assert unpack(b"\x03\xff\xff\xff\xffab") == {3: b"ab"}
+    assert unpack(b"\x03") == {3: b""}
