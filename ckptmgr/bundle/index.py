@@ -103,7 +103,8 @@ class BundleIndex:
     def _list(self, keys: list[bytes], values: list[bytes]) -> Listing:
         names = _decode_names(self.path, keys)
         places, columns = decode_entries(values)
-        rows = {names[place]: row for row, place in enumerate(places.tolist())}
+        of_rows = names if len(places) == len(names) else [names[n] for n in places.tolist()]
+        rows = dict(zip(of_rows, range(len(places)), strict=True))
         single: dict[str, BundleEntry] = {}
         others: dict[str, BundleEntry] = {}
         for name, value in zip(names, values, strict=True) if len(rows) < len(names) else ():

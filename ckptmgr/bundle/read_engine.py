@@ -11,6 +11,7 @@ was as fast as reading past it, and needs neither aligned memory nor a copy.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
@@ -23,6 +24,10 @@ from ckptmgr.storage.protocol import ReadableFile
 #: What a thread takes at a time. A power of two: the checksum of what such a chunk is appended to
 #: takes one step to combine.
 CHUNK_BYTES = 2 << 20
+
+# From the system's cache one keeps a processor busy, and more of them cost a little; from a disk the
+# system reads ahead of each.
+_THREADS = max(2, min(4, os.cpu_count() or 1))
 
 # One call reads so much: still in the cache of one core (1 MB or more on servers) for its checksum,
 # and long enough for the share of Python to be small.
@@ -82,7 +87,7 @@ def fill(runs: Sequence[Run], observer: ReadObserver | None = None) -> None:
 
         return work
 
-    for_each_chunk(len(tasks), make_worker)
+    for_each_chunk(len(tasks), make_worker, _THREADS)
     for run, parts in zip(runs, checksums, strict=True):
         crc = parts[0] if parts else 0
         for part in parts[1:]:

@@ -44,7 +44,7 @@ class TableFile:
         try:
             tail = file.read(file.size_bytes - table.FOOTER_BYTES, table.FOOTER_BYTES)
             footer = decode_footer(tail, file.size_bytes)
-            self._separators = decode_block(_read_block(self._file, footer.index))
+            self._separators = [*decode_block(_read_block(self._file, footer.index)).items()]
         except errors.CorruptCheckpoint as error:
             raise error.located(path=file.path) from None
 
@@ -72,7 +72,7 @@ class TableFile:
     def _block(self, handle: table.BlockHandle) -> dict[bytes, bytes]:
         block = self._kept.get(handle)
         if block is None:
-            block = dict(decode_block(_read_block(self._file, handle)))
+            block = decode_block(_read_block(self._file, handle))
             if len(block) > 1 or handle.size_bytes <= _KEPT_ENTRY_BYTES:
                 kept_bytes = sum(kept.size_bytes for kept in self._kept)
                 if len(self._kept) >= _KEPT_BLOCKS or kept_bytes > _KEPT_BYTES:
@@ -82,7 +82,7 @@ class TableFile:
 
     def _read_all(self) -> dict[bytes, bytes]:
         try:
-            return dict(decode_table(self._file.read(0, self._file.size_bytes)))
+            return decode_table(self._file.read(0, self._file.size_bytes))
         except errors.CorruptCheckpoint as error:
             raise error.located(path=self.path) from None
 
@@ -96,7 +96,7 @@ def read_first_entry(file: ReadableFile) -> tuple[bytes, bytes] | None:
     try:
         tail = file.read(file.size_bytes - table.FOOTER_BYTES, table.FOOTER_BYTES)
         index = _read_block(file, decode_footer(tail, file.size_bytes).index)
-        handle = find_block(decode_block(index), b"")
+        handle = find_block([*decode_block(index).items()], b"")
         return None if handle is None else decode_first_entry(_read_block(file, handle))
     except errors.CorruptCheckpoint as error:
         raise error.located(path=file.path) from None

@@ -9,7 +9,8 @@ Past the system's cache (`WritableFile.bypass_cache`) memory, offsets and length
 so tensors are copied into an aligned buffer; that saves the kernel its own copy and is the fastest
 way to stable storage. Otherwise, and where the file stands in memory as a whole (`staging`), the
 chunk is written from where it is. In all cases no more than `THREADS` chunks are in memory besides
-the tensors, however large the save.
+the tensors, however large the save; of chunks of many small tensors, which are joined first, that
+is two in each of fewer threads.
 """
 
 from __future__ import annotations
@@ -35,6 +36,11 @@ CHUNK_BYTES = 4 << 20
 
 #: Two keep a device busy while two others copy and take checksums.
 THREADS = 4
+
+# Of chunks with so many tensors each, Python's share is most of the work, and of more threads than
+# one at it and one at the device the others only wait.
+_MANY_TENSORS = CHUNK_BYTES // (16 << 10)
+_THREADS_FOR_MANY = 2
 
 #: Below this, opening the device's direct path and starting threads cost more than they gain.
 SMALL_BYTES = 4 * CHUNK_BYTES
@@ -67,7 +73,9 @@ def write_shard(
     if alignment > 1:
         observer.bypasses_cache()
     writer = _ShardWriter(file, shard, alignment, observer)
-    for_each_chunk(writer.pieces.num_chunks, writer.new_worker)
+    num_chunks = writer.pieces.num_chunks
+    num_threads = _THREADS_FOR_MANY if len(shard) > _MANY_TENSORS * num_chunks else THREADS
+    for_each_chunk(num_chunks, writer.new_worker, num_threads)
     if shard.size_bytes % alignment:
         file.truncate(shard.size_bytes)  # the last chunk was written up to the alignment
     return writer.checksums.masked()
@@ -142,7 +150,9 @@ class _ShardWriter:
         return -(-size_bytes // self._alignment) * self._alignment
 
 
-def for_each_chunk(num_chunks: int, make_worker: Callable[[], Callable[[int], None]]) -> None:
+def for_each_chunk(
+    num_chunks: int, make_worker: Callable[[], Callable[[int], None]], num_threads: int = THREADS
+) -> None:
     """Let a few threads take the chunks in order; raises what the first one that failed raised.
 
     Args:
@@ -169,7 +179,7 @@ def for_each_chunk(num_chunks: int, make_worker: Callable[[], Callable[[int], No
         except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
             failures.append(error)
 
-    threads = [start_thread(work, "ckptmgr-io") for _ in range(THREADS - 1)]
+    threads = [start_thread(work, "ckptmgr-io") for _ in range(num_threads - 1)]
     work()
     for thread in threads:
         if thread is not None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_left
+from collections.abc import Sequence
 from itertools import islice
 from operator import lt
 
@@ -50,7 +51,7 @@ _KEY_EXPANSION_SLACK_BYTES = 1 << 16
 _ENTRY_BYTES = 128
 
 
-def decode_block(stored: bytes) -> list[Entry]:
+def decode_block(stored: bytes) -> dict[bytes, bytes]:
     """Decode one block, trailer included, into its entries, in key order.
 
     Raises:
@@ -62,10 +63,9 @@ def decode_block(stored: bytes) -> list[Entry]:
     contents = _verified_contents(stored)
     limit = _entries_length(contents)
     budget = _MAX_KEY_EXPANSION * len(contents) + _KEY_EXPANSION_SLACK_BYTES
-    entries: list[Entry] = []
+    entries: dict[bytes, bytes] = {}
     # This loop runs once per tensor: locals, and no call that can be spared. At least eight bytes
     # of restarts follow `limit`, so the three length bytes are always there.
-    append = entries.append
     position = 0
     key = b""
     while position < limit:
@@ -100,7 +100,7 @@ def decode_block(stored: bytes) -> list[Entry]:
         previous, key = key, key[:shared] + contents[position:key_end]
         if key <= previous and entries:
             raise _not_ascending(previous, key)
-        append((key, contents[key_end:value_end]))
+        entries[key] = contents[key_end:value_end]
         position = value_end
     return entries
 
@@ -122,7 +122,7 @@ def decode_first_entry(stored: bytes) -> Entry | None:
     return contents[start : start + unshared], contents[start + unshared : end]
 
 
-def find_block(index_entries: list[Entry], key: bytes) -> BlockHandle | None:
+def find_block(index_entries: Sequence[Entry], key: bytes) -> BlockHandle | None:
     """The only data block that can hold `key`, given the entries of the index block.
 
     Returns:
@@ -137,7 +137,7 @@ def find_block(index_entries: list[Entry], key: bytes) -> BlockHandle | None:
     return _decode_index_value(index_entries[position][1])
 
 
-def decode_table(data: bytes) -> list[Entry]:
+def decode_table(data: bytes) -> dict[bytes, bytes]:
     """Decode a whole table file, every block verified, into its entries in key order.
 
     Raises:
@@ -146,17 +146,18 @@ def decode_table(data: bytes) -> list[Entry]:
     """
     footer = decode_footer(data[-FOOTER_BYTES:], len(data))
     decode_block(_stored_block(data, footer.metaindex))
-    entries: list[Entry] = []
+    entries: dict[bytes, bytes] = {}
     lower_bound: bytes | None = None
-    for separator, value in decode_block(_stored_block(data, footer.index)):
+    for separator, value in decode_block(_stored_block(data, footer.index)).items():
         block = decode_block(_stored_block(data, _decode_index_value(value)))
         if block:
+            first, last = next(iter(block)), next(reversed(block))
             # Also what find_block relies on: a key outside its bounds would be there, and missed.
-            if lower_bound is not None and block[0][0] <= lower_bound:
-                raise _not_ascending(lower_bound, block[0][0])
-            if block[-1][0] > separator:
-                raise _not_ascending(block[-1][0], separator)
-            entries += block
+            if lower_bound is not None and first <= lower_bound:
+                raise _not_ascending(lower_bound, first)
+            if last > separator:
+                raise _not_ascending(last, separator)
+            entries |= block
         lower_bound = separator
     return entries
 

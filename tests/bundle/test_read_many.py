@@ -146,7 +146,7 @@ def big_endian(memory: MemoryStorage, tensors: dict[str, cases.Array]) -> None:
         width = array.dtype.itemsize // (2 if array.dtype.kind == "c" else 1)
         swapped[name] = array.view(f"u{width}").byteswap().view(array.dtype)
     cases.save(memory, "m", cases.named(swapped))
-    (key, header), *entries = decode_table(bytes(content_of(memory, "m.index")))
+    (key, header), *entries = [*decode_table(bytes(content_of(memory, "m.index"))).items()]
     assert not decode_header(header).big_endian
     header = encode_header(BundleHeader(1, big_endian=True))
     rewrite(memory, "m.index", encode_table([(key, header), *entries]))

@@ -273,7 +273,7 @@ def test_damaged_entry(data: bytes, error: type[Exception], says: str) -> None:
     ["v2_multi/model", "v2_variant/model", "v2_partitioned/model", "v2_sharded/model-3"],
 )
 def test_tensorflow_bytes(golden: Path, index: str) -> None:
-    (key, header), *entries = decode_table((golden / f"{index}.index").read_bytes())
+    (key, header), *entries = [*decode_table((golden / f"{index}.index").read_bytes()).items()]
     assert key == HEADER_KEY
     assert encode_header(decode_header(header)) == header
     assert entries
@@ -334,7 +334,7 @@ def test_tensorflow_reads_what_is_encoded(tf: Any, tmp_path: Path) -> None:
         tensors=[values, values],
     )
     theirs = (tmp_path / "theirs.index").read_bytes()
-    (key, header), *entries = decode_table(theirs)
+    (key, header), *entries = [*decode_table(theirs).items()]
     ours = [(name, encode_entry(decode_entry(value))) for name, value in entries]
     assert encode_table([(key, encode_header(decode_header(header))), *ours]) == theirs
 

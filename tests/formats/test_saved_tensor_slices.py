@@ -133,7 +133,7 @@ def test_tensorflow_bytes(
     golden: Path, load_expected: Callable[[str], dict[str, Array]], name: str
 ) -> None:
     stored = (golden / "v1_ckpt" / name).read_bytes()
-    tensors = decode_entries(decode_table(stored))
+    tensors = decode_entries([*decode_table(stored).items()])
     assert encode_table(encode_entries(tensors)) == stored
     expected = load_expected("v1_ckpt")
     for tensor, arrays in tensors:

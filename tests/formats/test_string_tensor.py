@@ -27,7 +27,7 @@ STRINGS = st.lists(st.binary(max_size=200), max_size=20)
 
 
 def entries_of(index: Path) -> dict[str, BundleEntry]:
-    table = decode_table(index.read_bytes())
+    table = [*decode_table(index.read_bytes()).items()]
     return {key.decode(): decode_entry(value) for key, value in table if key != HEADER_KEY}
 
 

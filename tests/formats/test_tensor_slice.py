@@ -119,7 +119,7 @@ def test_keys_are_those_that_tensorflow_writes(tf: Any, tmp_path: Path) -> None:
         tensors=[tf.zeros(shapes.get(name, (2,))) for name in names],
     )
     written = {
-        key for key, _ in decode_table((tmp_path / "m.index").read_bytes()) if key[:1] == b"\0"
+        key for key in decode_table((tmp_path / "m.index").read_bytes()) if key[:1] == b"\0"
     }
     expected = set()
     for name, spec in specs.items():
@@ -136,7 +136,7 @@ def test_every_slice_key_of_the_golden_bundles_decodes() -> None:
         GOLDEN / "v2_partitioned" / "model.index",
         GOLDEN / "v2_sharded" / "model-3.index",
     ):
-        for key, _ in decode_table(path.read_bytes()):
+        for key, _ in [*decode_table(path.read_bytes()).items()]:
             if key.startswith(b"\0"):
                 name, tensor_slice = decode_slice_key(key)
                 assert encode_slice_key(name, tensor_slice) == key
