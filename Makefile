@@ -11,7 +11,7 @@ PROTOC_BASE = $(shell for python in $(PYTHON) python3.12 python3.11 python3.10; 
 	&& echo $$python && break; done)
 SCRIPTS := scripts
 
-.PHONY: help test test-all test-frameworks demo bench fuzz flips torture-kills torture-races lint format protos check-protos clean
+.PHONY: help durability test test-all test-frameworks demo bench fuzz flips torture-kills torture-races lint format protos check-protos clean
 
 help:
 	@echo "make test      every check that CI runs"
@@ -29,6 +29,8 @@ help:
 	@echo "               minutes; RACES=\"30 --seed 2\" for others"
 	@echo "make demo      the demonstration"
 	@echo "make bench     the benchmarks, about 10 minutes; BENCH=\"--scale 0.05 --rounds 1\" for a look"
+	@echo "make durability"
+	@echo "               every failure of every operation, with a table of how many; about an hour"
 	@echo "make lint      style, types, layers and generated code"
 	@echo "make format    format the code"
 	@echo "make protos    generate ckptmgr/_proto from protos/"
@@ -60,6 +62,9 @@ protos: .venv-protoc/.installed
 
 demo: $(VENV)/.installed-examples
 	$(BIN)/python -m examples.demo
+
+durability: $(VENV)/.installed
+	$(BIN)/python -m tests.durability $(DURABILITY)
 
 bench: .venv-bench/.installed
 	.venv-bench/bin/python -m benchmarks $(BENCH)

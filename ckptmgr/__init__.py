@@ -18,7 +18,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ckptmgr import errors, events, retention
+    from ckptmgr import errors, events, retention, saved_model
     from ckptmgr.bundle.checkpoint_reader import CheckpointReader
     from ckptmgr.formats.checkpoint_state import CheckpointState
     from ckptmgr.lifecycle.manager import CheckpointManager
@@ -69,6 +69,7 @@ __all__ = [
     "remove_checkpoint",
     "repair",
     "retention",
+    "saved_model",
     "update_checkpoint_state",
     "verify",
     "wait_for_new_checkpoint",

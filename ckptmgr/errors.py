@@ -71,7 +71,11 @@ class DtypeMismatch(InvalidArgument, TypeError):
     """A tensor of one dtype was asked to go into a target of another."""
 
 
-class TensorNotFound(InvalidArgument, KeyError):
+class NotFound(CheckpointError):
+    """Nothing has the name that was asked for: no tensor, file, checkpoint or model."""
+
+
+class TensorNotFound(NotFound, InvalidArgument, KeyError):
     """The checkpoint holds no tensor of that name."""
 
     __str__ = Exception.__str__  # KeyError's own shows repr(message)
@@ -81,7 +85,7 @@ class StateRefused(CheckpointError, RuntimeError):
     """An object's `load_state_dict` raised while a checkpoint was restored; `__cause__` is what."""
 
 
-class CheckpointNotFound(CheckpointError, FileNotFoundError, ValueError):
+class CheckpointNotFound(NotFound, FileNotFoundError, ValueError):
     """There is no checkpoint at that prefix, or no such step in the directory.
 
     Also a `ValueError`: that is what `tf.train.Saver.restore` and `tf.train.load_checkpoint` raise.
@@ -117,7 +121,11 @@ class MissingExtra(CheckpointError, ImportError):
 _Corrupt = TypeVar("_Corrupt", bound="CorruptCheckpoint")
 
 
-class CorruptCheckpoint(CheckpointError):
+class DataLoss(CheckpointError):
+    """What was read is not what was written."""
+
+
+class CorruptCheckpoint(DataLoss):
     """Bytes on disk that no correct writer leaves there.
 
     Args:
@@ -293,6 +301,34 @@ def _rebuild_execution_failed(
     return kind(problem, node=node, op_type=op_type)
 
 
+class InvalidOperand(ExecutionFailed, InvalidArgument):
+    """An operation got values that it cannot mean."""
+
+
+class OperandNotFound(ExecutionFailed, NotFound, LookupError):
+    """An operation did not find the file, the checkpoint or the tensor that it was told to."""
+
+
+class OperandDamaged(ExecutionFailed, DataLoss):
+    """An operation read a file that is damaged."""
+
+
+class LimitReached(ExecutionFailed):
+    """A counter is at its end."""
+
+
+class SessionClosed(CheckpointError, RuntimeError):
+    """A session was used after `close()`."""
+
+
+class EmptyGraph(GraphError, RuntimeError):
+    """A session was asked to run a graph that has no operations."""
+
+
+class NoDefaultSession(GraphError):
+    """A tensor or operation is to be run, and no session of its graph is the default one."""
+
+
 class OpRefused(CheckpointError, RuntimeError):
     """An operation that touches files or processes and was not allowed by name."""
 
@@ -301,7 +337,25 @@ class SignatureError(CheckpointError, ValueError):
     """A signature that is not sound, or a call that does not fit it."""
 
 
-class SavedModelNotFound(CheckpointError, FileNotFoundError):
+class InvalidTensorInfo(SignatureError, AssertionError):
+    """What a signature says of a tensor does not tell which one, or of which dtype."""
+
+
+class ReservedSignatureKey(SignatureError, KeyError):
+    """A key that leads to the operations that set a model up, and is nobody's to use."""
+
+    __str__ = Exception.__str__
+
+
+class InvalidInitOp(GraphError, RuntimeError):
+    """A SavedModel that does not have one operation that sets it up, but several."""
+
+
+class InvalidExport(CheckpointError, AssertionError):
+    """A SavedModel cannot be built there, or not in this order of calls."""
+
+
+class SavedModelNotFound(NotFound, FileNotFoundError):
     """The directory holds no SavedModel."""
 
     __str__ = Exception.__str__
@@ -329,7 +383,7 @@ class StorageError(CheckpointError, OSError):
         return self.strerror or super().__str__()
 
 
-class FileMissing(StorageError, FileNotFoundError):
+class FileMissing(StorageError, NotFound, FileNotFoundError):
     """No such file or directory."""
 
 

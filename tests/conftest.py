@@ -129,7 +129,25 @@ class SkipPolicy:
             terminalreporter.write_line(f"REFUSED SKIP {test}: {reason}", red=True)
 
 
+class Counts:
+    """Adds up what tests counted with `record_property`, and tells it at the end."""
+
+    def __init__(self) -> None:
+        self.totals: dict[str, int] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call":
+            for name, value in report.user_properties:
+                if isinstance(value, int):
+                    self.totals[name] = self.totals.get(name, 0) + value
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        for name, total in self.totals.items():
+            terminalreporter.write_line(f"{name}: {total}")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     # With xdist the workers' reports reach the controller: it alone judges.
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(SkipPolicy(), "skip-policy")
+        config.pluginmanager.register(Counts(), "counts")

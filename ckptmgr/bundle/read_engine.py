@@ -25,7 +25,7 @@ from ckptmgr.storage.protocol import ReadableFile
 #: takes one step to combine.
 CHUNK_BYTES = 2 << 20
 
-# From the system's cache one keeps a processor busy, and more of them cost a little; from a disk the
+# From the cache of the system one keeps a processor busy, and more cost a little; from a disk the
 # system reads ahead of each.
 _THREADS = max(2, min(4, os.cpu_count() or 1))
 

@@ -1,7 +1,8 @@
 """The program: picks the subcommand, and turns every failure into one line and a status.
 
 0    done
-1    it could not be done, standard error says why; or `verify` found something damaged
+1    it could not be done, standard error says why; or `verify` found something damaged, or
+     `saved-model scan` something suspicious
 2    the command line is wrong
 130  interrupted (128 + SIGINT, as a shell reports it)
 141  whoever read the output has gone (128 + SIGPIPE)
@@ -16,11 +17,19 @@ import os
 import sys
 
 from ckptmgr import __version__, errors
-from ckptmgr.cli import ls, repair, show, verify
-from ckptmgr.cli.command import Command
+from ckptmgr.cli import freeze, inspect, ls, repair, saved_model, show, verify
+from ckptmgr.cli.command import Command, add_commands
 from ckptmgr.cli.wording import printable
 
-COMMANDS: tuple[Command, ...] = (ls.COMMAND, show.COMMAND, verify.COMMAND, repair.COMMAND)
+COMMANDS: tuple[Command, ...] = (
+    ls.COMMAND,
+    show.COMMAND,
+    verify.COMMAND,
+    repair.COMMAND,
+    inspect.COMMAND,
+    saved_model.COMMAND,
+    freeze.COMMAND,
+)
 
 _FAILED = 1
 _USAGE = 2
@@ -68,12 +77,5 @@ def _parser() -> argparse.ArgumentParser:
         description="Look at the checkpoints of a training run, and repair their directory.",
     )
     parser.add_argument("--version", action="version", version=f"ckptmgr {__version__}")
-    parser.set_defaults(command=None)
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for command in COMMANDS:
-        # argparse fills in %-formats, which a summary has none of.
-        description = f"{command.summary[0].upper()}{command.summary[1:]}."
-        subparser = commands.add_parser(command.name, help=command.summary, description=description)
-        command.add_arguments(subparser)
-        subparser.set_defaults(command=command)
+    add_commands(parser, COMMANDS, dest="command", required=False)
     return parser

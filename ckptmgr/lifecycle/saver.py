@@ -15,7 +15,9 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from ckptmgr import errors, naming
 from ckptmgr.bundle import v1_writer, writer
@@ -36,6 +38,26 @@ class WriteVersion(enum.IntEnum):
 
     V1 = 1
     V2 = 2
+
+
+class Staged(Protocol):
+    """A checkpoint that is complete on disk but does not exist yet."""
+
+    def publish(self) -> None: ...
+
+    def discard(self) -> None: ...
+
+
+#: Stages a checkpoint at a prefix, and says what a reader will open.
+Stage = Callable[[str, writer.WriteOptions], tuple[Staged, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class MetaGraphFile:
+    """The graph that is to stand beside a checkpoint."""
+
+    data: bytes
+    suffix: str = "meta"
 
 
 class Saver:
@@ -125,10 +147,34 @@ class Saver:
             save_path: `run/model.ckpt`; the step is appended to it. One missing directory is made.
             latest_filename: Instead of `checkpoint`.
         """
+        return self.save_staged(
+            self._stage if self._variables else None,
+            save_path,
+            global_step,
+            latest_filename,
+            write_state=write_state,
+        )
+
+    def save_staged(
+        self,
+        stage: Stage | None,
+        save_path: str,
+        global_step: int | None = None,
+        latest_filename: str | None = None,
+        *,
+        write_state: bool = True,
+        meta_graph: Callable[[], MetaGraphFile] | None = None,
+    ) -> str | None:
+        """`save` of what somebody else stages.
+
+        Args:
+            stage: Called once paths and steps are found sound; None if there is nothing to write.
+            meta_graph: What to write beside it; called after that, too.
+        """
         path = errors.path_text(save_path)
         step = None if global_step is None else as_step(global_step)
         self._validate_paths(path, step, latest_filename)
-        if not self._variables:
+        if stage is None and meta_graph is None:
             return None
         prefix = naming.checkpoint_prefix(path, step, pad_step_number=self._pad_step_number)
         directory = self._registrations.directory(naming.directory_of(prefix))
@@ -140,39 +186,59 @@ class Saver:
             with directory.locked():
                 directory.register_writer()
         self._saved_in.add(os.path.realpath(directory.path))
-        return self._write(directory, prefix, latest_filename, write_state=write_state)
+        file = None if meta_graph is None else meta_graph()
+        options = writer.WriteOptions(directory.token, self._durable, self._alignment_bytes)
+        graph = None if file is None else _StagedMetaGraph(self._storage, prefix, file, options)
+        try:
+            if stage is None:
+                if graph is not None:
+                    graph.publish(durable=self._durable)
+                return None
+            staged, saved = stage(prefix, options)
+            state_name = (latest_filename or naming.STATE_FILENAME) if write_state else None
+            self._publish(directory, saved, staged, graph, state_name)
+        finally:
+            if graph is not None:
+                graph.discard()
+        if write_state:
+            for victim in self._history.take_victims():
+                self._delete(victim, "meta" if file is None else file.suffix)
+        return saved
 
-    def _write(
+    def _stage(self, prefix: str, options: writer.WriteOptions) -> tuple[Staged, str]:
+        return self.stage(prefix, self.named_tensors(), options)
+
+    def stage(
+        self, prefix: str, shards: list[list[NamedTensor]], options: writer.WriteOptions
+    ) -> tuple[Staged, str]:
+        """Write tensors in the Saver's format, ready to be published."""
+        if self._write_version == WriteVersion.V2:
+            return writer.stage(self._storage, prefix, shards, options), prefix
+        staged = v1_writer.stage_v1(self._storage, prefix, shards, options)
+        return staged, staged.path
+
+    def _publish(
         self,
         directory: RunDirectory,
-        prefix: str,
-        latest_filename: str | None,
-        *,
-        write_state: bool,
-    ) -> str:
-        options = writer.WriteOptions(directory.token, self._durable, self._alignment_bytes)
-        staged: writer.StagedBundle | v1_writer.StagedV1
-        if self._write_version == WriteVersion.V2:
-            staged = writer.stage(self._storage, prefix, self.named_tensors(), options)
-            saved = prefix
-        else:
-            staged = v1_writer.stage_v1(self._storage, prefix, self.named_tensors(), options)
-            saved = staged.path
+        saved: str,
+        staged: Staged,
+        graph: _StagedMetaGraph | None,
+        state_name: str | None,
+    ) -> None:
         try:
             with directory.locked():
                 directory.remove_leftovers()
-                if self._storage.stat(naming.index_file(prefix)) is not None:
-                    directory.replaced.add(naming.base_of(prefix))
+                if self._storage.stat(naming.index_file(saved)) is not None:
+                    directory.replaced.add(naming.base_of(saved))
+                if graph is not None:
+                    # Before the index, whose publication makes both stable.
+                    graph.publish(durable=False)
                 staged.publish()
-                if write_state:
-                    self._record(directory, saved, latest_filename)
+                if state_name is not None:
+                    self._record(directory, saved, state_name)
         except BaseException:
             staged.discard()
             raise
-        if write_state:
-            for victim in self._history.take_victims():
-                self._delete(victim)
-        return saved
 
     def _record(self, directory: RunDirectory, prefix: str, latest_filename: str | None) -> None:
         self._history.record(prefix, self._clock())
@@ -184,7 +250,7 @@ class Saver:
         )
         state.write_state(directory, new_state, latest_filename, durable=self._durable)
 
-    def _delete(self, victim: str) -> None:
+    def _delete(self, victim: str, meta_graph_suffix: str) -> None:
         if os.path.realpath(naming.directory_of(victim)) not in self._saved_in:
             _log.warning("%s stays: this Saver has saved nothing into its directory", victim)
             return
@@ -196,19 +262,27 @@ class Saver:
                 if naming.base_of(victim) in directory.held_bases():
                     self._history.put_back(victim)
                 else:
-                    self._remove(directory, victim)
+                    self._remove(directory, victim, meta_graph_suffix)
         except errors.StorageError as error:
             # The new checkpoint is saved; TensorFlow, too, goes on when an old one stays.
             _log.warning("could not delete old checkpoint %s: %s", victim, error)
 
-    def _remove(self, directory: RunDirectory, victim: str) -> None:
+    def _remove(self, directory: RunDirectory, victim: str, suffix: str) -> None:
         base = naming.base_of(victim)
         is_v2 = self._storage.stat(naming.index_file(victim)) is not None
         # Only of a directory that we registered in do we know what was saved over in it.
         if is_v2 and directory.is_registered and base not in directory.replaced:
-            state.remove_tracked(self._storage, victim, replaced=False, durable=self._durable)
+            state.remove_tracked(
+                self._storage,
+                victim,
+                replaced=False,
+                durable=self._durable,
+                meta_graph_suffix=suffix,
+            )
         else:
-            state.remove_files(self._storage, victim, durable=self._durable)
+            state.remove_files(
+                self._storage, victim, meta_graph_suffix=suffix, durable=self._durable
+            )
         directory.replaced.discard(base)
 
     def _validate_paths(self, path: str, step: int | None, latest_filename: str | None) -> None:
@@ -282,6 +356,35 @@ class Saver:
         except (errors.CheckpointNotFound, errors.CorruptCheckpoint):
             return False
         return True
+
+
+class _StagedMetaGraph:
+    """The graph beside a checkpoint, written and synced under a temporary name."""
+
+    def __init__(
+        self, storage: Storage, prefix: str, file: MetaGraphFile, options: writer.WriteOptions
+    ) -> None:
+        self._storage = storage
+        self._final = naming.meta_graph_file(prefix, file.suffix)
+        self._temporary = naming.temporary(self._final, options.token)
+        self._is_published = False
+        try:
+            writer.write_file(storage, self._temporary, file.data, durable=options.durable)
+        except BaseException:
+            self.discard()
+            raise
+
+    def publish(self, *, durable: bool) -> None:
+        self._storage.rename(self._temporary, self._final)
+        self._is_published = True
+        if durable:
+            self._storage.sync_dir(naming.directory_of(self._final))
+
+    def discard(self) -> None:
+        """Remove it unless it was published; what cannot be removed goes with the next sweep."""
+        if not self._is_published:
+            with suppress(errors.StorageError):
+                self._storage.unlink(self._temporary)
 
 
 def is_durable(durability: str) -> bool:

@@ -361,7 +361,14 @@ def _retire_index(storage: Storage, prefix: str) -> str | None:
     return retired
 
 
-def remove_tracked(storage: Storage, prefix: str, *, replaced: bool, durable: bool) -> None:
+def remove_tracked(
+    storage: Storage,
+    prefix: str,
+    *,
+    replaced: bool,
+    durable: bool,
+    meta_graph_suffix: str = "meta",
+) -> None:
     """Delete a V2 checkpoint and its graph, at a cost that does not grow with its directory.
 
     Args:
@@ -369,7 +376,7 @@ def remove_tracked(storage: Storage, prefix: str, *, replaced: bool, durable: bo
     """
     shards = _shards_there(storage, prefix) if replaced else _shards_counted(storage, prefix)
     _remove_bundle(storage, prefix, shards, durable=durable)
-    _unlink(storage, naming.meta_graph_file(prefix))
+    _unlink(storage, naming.meta_graph_file(prefix, meta_graph_suffix))
 
 
 def _shards_counted(storage: Storage, prefix: str) -> list[str]:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from ckptmgr.storage.atomic import replace_file
+from ckptmgr.storage.disk_states import Bounds, DiskImage
+from ckptmgr.storage.fault_injection import FaultInjectingStorage, ProcessKilled
+from ckptmgr.storage.faults import Call, Fault
 from ckptmgr.storage.memory import MemoryStorage
 from ckptmgr.storage.posix import PosixStorage
+from ckptmgr.storage.power_loss import PowerCut, PowerLossStorage
 from ckptmgr.storage.protocol import (
     Buffer,
     FileInfo,
@@ -15,11 +19,19 @@ from ckptmgr.storage.protocol import (
 )
 
 __all__ = [
+    "Bounds",
     "Buffer",
+    "Call",
+    "DiskImage",
+    "Fault",
+    "FaultInjectingStorage",
     "FileInfo",
     "FileLock",
     "MemoryStorage",
     "PosixStorage",
+    "PowerCut",
+    "PowerLossStorage",
+    "ProcessKilled",
     "ReadableFile",
     "Storage",
     "WritableFile",

@@ -65,18 +65,20 @@ class KernelLock(TimedLock):
     """An flock on a file of a local or network file system."""
 
     def __init__(self, path: str) -> None:
-        super().__init__(path)
-        self._held: filelock.BaseFileLock | None = None
-
-    def _attempt(self, limit_secs: float | None) -> bool:
         # Here, not at the top: it costs 30 ms, a sixth of what importing this package may take, and
         # whoever only reads checkpoints needs no lock.
         import filelock
 
+        super().__init__(path)
+        self._new_lock = filelock.FileLock
+        self._timeout = filelock.Timeout
+        self._held: filelock.BaseFileLock | None = None
+
+    def _attempt(self, limit_secs: float | None) -> bool:
         with reported("lock", self._path):
             # filelock would quietly create a directory that is not there, a mistyped one even.
             os.stat(os.path.join(os.path.dirname(self._path), "."))
-            lock = filelock.FileLock(
+            lock = self._new_lock(
                 self._path,
                 # The manager may release in a thread other than the one that acquired.
                 thread_local=False,
@@ -88,7 +90,7 @@ class KernelLock(TimedLock):
             )
             try:
                 lock.acquire(timeout=-1 if limit_secs is None else limit_secs)
-            except filelock.Timeout:
+            except self._timeout:
                 return False
             except RuntimeError as error:
                 # filelock's word for a wait that cannot end: this thread is the owner.

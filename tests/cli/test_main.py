@@ -92,9 +92,10 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
-    shown = capsys.readouterr().out
+    # A long name stands on a line of its own.
+    shown = " ".join(capsys.readouterr().out.split())
     for command in COMMANDS:
-        assert f"    {command.name:<10}{command.summary}\n" in shown
+        assert f" {command.name} {command.summary}" in shown
 
 
 @pytest.mark.parametrize(

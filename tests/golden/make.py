@@ -35,6 +35,7 @@ import ml_dtypes
 import numpy as np
 import tensorflow as tf
 from handmade import HANDMADE, write_handmade
+from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python import keras as keras_2
 from tensorflow.python.keras.optimizer_v2 import adam as keras_2_adam
 from tensorflow.python.training import adam as tf1_adam
@@ -365,34 +366,77 @@ def graphs(folder: Path) -> None:
     write_expected(folder, values)
 
 
-def keep_variables_only(export: Path) -> None:
-    """Of a SavedModel, keep the bundle."""
-    for path in export.iterdir():
-        if path.name != "variables":
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+def lookup_table(path: Any) -> Any:
+    """A table of the lines of a file, each with its number."""
+    lines = tf.lookup.TextFileInitializer(
+        path,
+        tf.string,
+        tf.lookup.TextFileIndex.WHOLE_LINE,
+        tf.int64,
+        tf.lookup.TextFileIndex.LINE_NUMBER,
+    )
+    return tf.lookup.StaticHashTable(lines, -1)
+
+
+def move_vocabulary(export: Path, path: str) -> None:
+    """Let a model say that its asset was at `path`, and write it as text, too."""
+    model = saved_model_pb2.SavedModel.FromString((export / "saved_model.pb").read_bytes())
+    for meta_graph in model.meta_graphs:
+        for node in meta_graph.graph_def.node:
+            if node.name == "vocab_path":
+                node.attr["value"].tensor.string_val[0] = path.encode()
+    (export / "saved_model.pb").write_bytes(model.SerializeToString(deterministic=True))
+    (export / "saved_model.pbtxt").write_text(str(model))
 
 
 def saved_model_tf1(folder: Path) -> None:
-    """The bundles of two SavedModels that TF1's builders wrote."""
+    """SavedModels of TF1's builders: two MetaGraphs with an asset and a table, and simple_save."""
     values: Values = {}
+    vocabulary = folder / "vocab_src.txt"
+    vocabulary.write_text("foo\nbar\nbaz\n")
+    tags = tf1.saved_model.tag_constants
+    predict = tf1.saved_model.predict_signature_def
+    builder = tf1.saved_model.Builder(str(folder / "export"))
     with tf.Graph().as_default(), tf1.Session() as session:
         x = tf1.placeholder(tf.float32, [None, 3], name="x")
+        tokens = tf1.placeholder(tf.string, [None], name="tok")
         kernel = tf.constant(np.arange(6, dtype="float32").reshape(3, 2))
         w = tf1.get_variable("w", initializer=kernel, use_resource=False)
         bias = tf1.get_variable("bias", initializer=tf.constant([0.5, -0.5]), use_resource=True)
         y = tf1.identity(tf.matmul(x, w) + bias, name="y")
-        session.run(tf1.global_variables_initializer())
-        builder = tf1.saved_model.Builder(str(folder / "export"))
-        signature = tf1.saved_model.predict_signature_def({"x": x}, {"y": y})
+        asset = tf.constant(str(vocabulary), name="vocab_path")
+        tf1.add_to_collection(tf1.GraphKeys.ASSET_FILEPATHS, asset)
+        ids = tf1.identity(lookup_table(asset).lookup(tokens), name="ids")
+        session.run([tf1.global_variables_initializer(), tf1.tables_initializer()])
         builder.add_meta_graph_and_variables(
             session,
-            [tf1.saved_model.tag_constants.SERVING],
-            signature_def_map={"serving_default": signature},
+            [tags.SERVING],
+            signature_def_map={
+                "serving_default": predict({"x": x}, {"y": y}),
+                "lookup": predict({"tokens": tokens}, {"ids": ids}),
+            },
+            assets_collection=tf1.get_collection(tf1.GraphKeys.ASSET_FILEPATHS),
+            main_op=tf1.tables_initializer(),
         )
-        builder.save()
         values["w"], values["bias"] = session.run([w, bias])
         values["serving_default:x"] = np.array([[1.0, 0.0, -1.0]], "float32")
         values["serving_default:y"] = session.run(y, {x: values["serving_default:x"]})
+        values["lookup:tokens"] = np.array([b"bar", b"nope", b"foo"], object)
+        values["lookup:ids"] = session.run(ids, {tokens: values["lookup:tokens"]})
+    with tf.Graph().as_default():
+        x = tf1.placeholder(tf.float32, [None, 3], name="x")
+        w = tf1.get_variable("w", initializer=tf.zeros([3, 2]), use_resource=False)
+        bias = tf1.get_variable("bias", initializer=tf.zeros([2]), use_resource=True)
+        y = tf1.identity(tf.matmul(x, w) + bias, name="y")
+        loss = tf.reduce_sum(tf.square(y), name="loss")
+        tf1.train.GradientDescentOptimizer(0.1).minimize(loss, name="train")
+        signature = predict({"x": x}, {"loss": loss})
+        builder.add_meta_graph([tags.TRAINING, tags.GPU], {"train_step": signature})
+    builder.save()
+    move_vocabulary(folder / "export", f"/samples/{folder.name}/vocab_src.txt")
+    extra = folder / "export" / "assets.extra"
+    extra.mkdir()
+    (extra / "note.txt").write_text("extra\n")
     with tf.Graph().as_default(), tf1.Session() as session:
         x = tf1.placeholder(tf.float32, [None], name="x")
         v = tf1.get_variable("v", initializer=3.0, use_resource=True)
@@ -400,8 +444,7 @@ def saved_model_tf1(folder: Path) -> None:
         session.run(tf1.global_variables_initializer())
         tf1.saved_model.simple_save(session, str(folder / "simple"), {"x": x}, {"y": y})
         values["simple:v"] = session.run(v)
-    keep_variables_only(folder / "export")
-    keep_variables_only(folder / "simple")
+    vocabulary.unlink()
     write_expected(folder, values)
 
 
@@ -414,14 +457,7 @@ class OddlyNamed(tf.Module):
         self.b = tf.Variable([0.5, -0.5], name="b", trainable=False)
         self.sub = {"k/1.x": tf.Variable(3, name="k1"), "lst": [tf.Variable("text", name="t")]}
         self.asset = tf.saved_model.Asset(str(vocabulary))
-        lines = tf.lookup.TextFileInitializer(
-            self.asset.asset_path,
-            tf.string,
-            tf.lookup.TextFileIndex.WHOLE_LINE,
-            tf.int64,
-            tf.lookup.TextFileIndex.LINE_NUMBER,
-        )
-        self.table = tf.lookup.StaticHashTable(lines, -1)
+        self.table = lookup_table(self.asset.asset_path)
 
     @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.float32, name="x")])
     def serve(self, x: Any) -> Any:
@@ -431,12 +467,18 @@ class OddlyNamed(tf.Module):
     def lookup(self, tokens: Any) -> Any:
         return {"ids": self.table.lookup(tokens)}
 
+    @tf.function
+    def free(self, x: Any, flag: bool = True, names: Any = ("a", "b")) -> Any:
+        return x + 1 if flag else x - 1
+
 
 def saved_model_tf2(folder: Path) -> None:
-    """The bundles of two SavedModels of TF2: a tf.Module, and an exported Keras 3 model."""
+    """SavedModels of TF2: a tf.Module, and an exported Keras 3 model."""
     vocabulary = folder / "vocab_src.txt"
     vocabulary.write_text("foo\nbar\nbaz\n")
     module = OddlyNamed(vocabulary)
+    module.free(tf.constant(1.0))
+    module.free(tf.constant([1, 2]), flag=False)
     signatures = {"serving_default": module.serve, "lookup": module.lookup}
     tf.saved_model.save(module, str(folder / "module"), signatures=signatures)
     vocabulary.unlink()
@@ -454,8 +496,6 @@ def saved_model_tf2(folder: Path) -> None:
         values[f"keras_export:{weight.path}"] = np.asarray(weight)
     values["keras_export:in"] = np.ones((2, 4), "float32")
     values["keras_export:out"] = np.asarray(model(values["keras_export:in"]))
-    keep_variables_only(folder / "module")
-    keep_variables_only(folder / "keras_export")
     write_expected(folder, values)
 
 
@@ -509,7 +549,7 @@ def obj_ckpt(folder: Path) -> None:
 
 
 def keras_legacy(folder: Path) -> None:
-    """What Keras 2 wrote: a SavedModel's bundle, save_weights, slots in a Checkpoint."""
+    """What Keras 2 wrote: a SavedModel, save_weights, slots in a Checkpoint."""
     keras_2.__version__ = "2.6.0"  # the copy inside TensorFlow has lost its own
     tf.random.set_seed(1)
     first = keras_2.layers.Dense(3, input_shape=(4,), name="d1")
@@ -527,7 +567,6 @@ def keras_legacy(folder: Path) -> None:
         ("ckpt-1", "ckpt-1"),
     ):
         values.update(read_all(folder, prefix, label))
-    keep_variables_only(folder / "saved_model")
     write_expected(folder, values)
 
 

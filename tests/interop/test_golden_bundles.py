@@ -60,7 +60,7 @@ RENAMED = {
         f"{listed}/{number}": f"sequential/{name}"
         for listed, order in (
             ("variables", ("d1/kernel", "d1/bias", "d2/kernel", "d2/bias")),
-            ("_all_variables", ("d1/kernel", "d1/bias", "d2/bias", "d2/kernel")),
+            ("_all_variables", ("d1/kernel", "d2/bias", "d2/kernel", "d1/bias")),
         )
         for number, name in enumerate(order)
     },

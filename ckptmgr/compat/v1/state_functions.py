@@ -1,0 +1,100 @@
+"""Functions on variables: changing them, and listing and initializing those of a graph.
+
+Source: tensorflow/python/ops/state_ops.py, variables.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ckptmgr.compat.v1.conversion import apply, tensor
+from ckptmgr.formats.dtypes import DataType
+from ckptmgr.graph.graph import get_default_graph
+from ckptmgr.graph.grouping import group
+from ckptmgr.graph.keys import GraphKeys
+from ckptmgr.graph.operation import Operation, Tensor
+from ckptmgr.graph.variable_scopes import get_variable
+from ckptmgr.graph.variables import ResourceVariable, global_variables, local_variables
+
+
+def assign(
+    ref: Any,
+    value: Any,
+    validate_shape: bool | None = None,
+    use_locking: bool | None = None,
+    name: str | None = None,
+) -> Any:
+    """Give a variable another value; gives that value."""
+    if isinstance(ref, ResourceVariable):
+        return ref.assign(value, name=name)
+    attrs = {"validate_shape": validate_shape, "use_locking": use_locking}
+    return tensor("Assign", [ref, value], attrs, name)
+
+
+def changing(op_type: str, method: str) -> Callable[..., Any]:
+    """The functions that change a variable by a value."""
+
+    def function(
+        ref: Any, value: Any, use_locking: bool | None = None, name: str | None = None
+    ) -> Any:
+        if isinstance(ref, ResourceVariable):
+            return getattr(ref, method)(value, name=name)
+        return tensor(op_type, [ref, value], {"use_locking": use_locking}, name)
+
+    return function
+
+
+def scattering(op_type: str, resource_type: str) -> Callable[..., Any]:
+    """The functions that change some rows of a variable."""
+
+    def function(
+        ref: Any,
+        indices: Any,
+        updates: Any,
+        use_locking: bool | None = None,
+        name: str | None = None,
+    ) -> Any:
+        if not isinstance(ref, ResourceVariable):
+            attrs = {"use_locking": use_locking}
+            return tensor(op_type, [ref, indices, updates], attrs, name)
+        changed = apply(resource_type, [ref.handle, indices, updates], None, name)
+        with ref.graph.control_dependencies([changed]):
+            return ref.read_value()
+
+    return function
+
+
+def tables_initializer(name: str = "init_all_tables") -> Operation:
+    """What fills the lookup tables of the default graph."""
+    graph = get_default_graph()
+    return group(graph, graph.get_collection(GraphKeys.TABLE_INITIALIZERS), name)
+
+
+def report_uninitialized_variables(
+    var_list: Iterable[Any] | None = None, name: str = "report_uninitialized_variables"
+) -> Tensor:
+    """The names of the variables that have no value yet."""
+    variables = [*global_variables(), *local_variables()] if var_list is None else list(var_list)
+    with get_default_graph().name_scope(name):
+        if not variables:
+            return tensor("Const", [], {"dtype": DataType.DT_STRING, "value": []})
+        missing = [tensor("LogicalNot", [item.is_initialized()]) for item in variables]
+        names = [item.name.rpartition(":")[0] for item in variables]
+        mask = tensor("Where", [tensor("Pack", [missing])])
+        return tensor("GatherNd", [names, mask])
+
+
+def model_variables(scope: str | None = None) -> list[Any]:
+    """The variables that a model uses to infer."""
+    return get_default_graph().get_collection(GraphKeys.MODEL_VARIABLES, scope)
+
+
+def get_local_variable(name: str, shape: Any = None, dtype: Any = None, **options: Any) -> Any:
+    """`get_variable` for one that is neither trained nor saved."""
+    options = {"collections": [GraphKeys.LOCAL_VARIABLES], **options, "trainable": False}
+    return get_variable(name, shape, dtype, **options)
+
+
+def is_variable_initialized(ref: Any, name: str | None = None) -> Tensor:
+    return ref.is_initialized(name)  # type: ignore[no-any-return]
