@@ -21,7 +21,8 @@ from ckptmgr import errors
 from ckptmgr._proto.attr_value_pb2 import AttrValue
 from ckptmgr.formats.dtypes import DataType
 from ckptmgr.graph.attributes import FunctionName, encode_free_attr
-from ckptmgr.graph.bodies import FunctionBody, GraphBody, Node, Port
+from ckptmgr.graph.bodies import GraphBody, Node, Port
+from ckptmgr.graph.function_bodies import FunctionBody
 from ckptmgr.graph.graph import Graph
 from ckptmgr.graph.kernels import registry
 from ckptmgr.graph.kernels.context import KernelContext, RunState

@@ -122,13 +122,13 @@ def _move_out(node: NodeDef, export_scope: str, unbound: list[str]) -> None:
         if stand_in not in unbound:
             unbound.append(stand_in)
     if "_class" in node.attr:
-        groups = [group.decode() for group in node.attr["_class"].list.s]
+        groups = [group.decode("utf-8", "replace") for group in node.attr["_class"].list.s]
         inside = [group for group in groups if _colocated_in(group, export_scope)]
         node.attr["_class"].list.s[:] = [
             out_of_scope(group, export_scope).encode() for group in inside
         ]
     if node.op in _LOOP_ENTRIES and "frame_name" in node.attr:
-        frame = node.attr["frame_name"].s.decode()
+        frame = node.attr["frame_name"].s.decode("utf-8", "replace")
         node.attr["frame_name"].s = out_of_scope(frame, export_scope).encode()
 
 

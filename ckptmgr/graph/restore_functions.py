@@ -79,4 +79,4 @@ def _texts(text: str, nodes: Mapping[str, NodeDef]) -> list[str]:
     if node is None or node.op != "Const":
         return []
     values = decode_tensor(node.attr["value"].tensor).reshape(-1)
-    return [value.decode() for value in values if isinstance(value, bytes)]
+    return [value.decode("utf-8", "replace") for value in values if isinstance(value, bytes)]

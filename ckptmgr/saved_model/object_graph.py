@@ -132,6 +132,7 @@ def _matched(objects: ObjectGraph, checkpoint: TrackableObjectGraph) -> dict[int
     _match_children(objects, checkpoint, matched, [0])
     # Slots after all else: whatever order objects are in, what a slot belongs to is known by now.
     slots = list(_matched_slots(objects, checkpoint, matched))
+    matched.update(slots)
     _match_children(objects, checkpoint, matched, [number for number, _ in slots])
     return matched
 

@@ -143,7 +143,7 @@ def test_functions_of_tensorflow_2(tf: Any) -> None:
 def test_a_graph_may_be_deep() -> None:
     graph = Graph()
     value = constant(graph, 1.0)
-    for _ in range(20_000):
+    for _ in range(5_000):
         value = create_op(graph, "Neg", [value]).outputs[0]
     with Session(graph=graph) as session:
         assert session.run(value) == 1.0

@@ -210,6 +210,14 @@ class Embedding2(tf.Module):
         result = tf.cast(x, tf.float32) * float(by)
         return {"result": [-result if negate else result], "shape": (tf.shape(x), None)}
 
+    @tf.function(input_signature=[tf.SparseTensorSpec([None, 4], tf.float32)])
+    def doubled(self, x: Any) -> Any:
+        return tf.SparseTensor(x.indices, x.values * 2, x.dense_shape)
+
+    @tf.function(input_signature=[tf.RaggedTensorSpec([None, None], tf.float32)])
+    def doubled_rows(self, x: Any) -> Any:
+        return x.with_flat_values(x.flat_values * 2)
+
     @tf.function(input_signature=[tf.TensorSpec([3, 2], tf.float32)])
     def replace(self, x: Any) -> Any:
         return self.layers[0].assign(x)

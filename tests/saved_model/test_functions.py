@@ -14,7 +14,9 @@ from ckptmgr import errors, saved_model
 from ckptmgr._proto.meta_graph_pb2 import MetaGraphDef
 from ckptmgr._proto.saved_model_pb2 import SavedModel
 from ckptmgr.cli.saved_model_run import run_signature
+from ckptmgr.saved_model.arguments import RaggedTensor
 from ckptmgr.saved_model.directory import read_saved_model
+from ckptmgr.saved_model.signatures import SparseTensor
 from tests.saved_model.models import add_signature, meta_graph, node, write
 
 
@@ -215,6 +217,17 @@ def test_functions_by_name(module: Any) -> None:
     assert_close(module.scaled(i32([1, 2]), negate=True)["result"][0], f32([-2, -4]), 0)
     assert_close(module.scaled(1.5, 3)["result"][0], f32(4.5), 0)
     assert_close(module.layers[1].numpy(), f32(2.5), 0)
+
+
+@pytest.mark.tensorflow
+def test_tensors_of_several_parts(module: Any) -> None:
+    sparse = SparseTensor(i64([[0, 1], [2, 3]]), f32([1, 2]), i64([3, 4]))
+    doubled = module.doubled(sparse)
+    assert_close(doubled.values, f32([2, 4]), 0)
+    assert_close(doubled.indices, sparse.indices, 0)
+    rows = module.doubled_rows(RaggedTensor(f32([1, 2, 3]), (i64([0, 2, 3]),)))
+    assert_close(rows.flat_values, f32([2, 4, 6]), 0)
+    assert_close(rows.row_splits[0], i64([0, 2, 3]), 0)
 
 
 @pytest.mark.tensorflow
