@@ -72,7 +72,8 @@ def test_is_quick(tmp_path: Path) -> None:
 
 
 def test_every_public_name_is_there() -> None:
-    assert set(ckptmgr._HOME_OF) | {"errors", "events", "retention", "saved_model"} == set(ckptmgr.__all__)
+    modules = {"errors", "events", "retention", "saved_model"}
+    assert set(ckptmgr._HOME_OF) | modules == set(ckptmgr.__all__)
     for name in ckptmgr.__all__:
         assert getattr(ckptmgr, name) is not None
     assert set(ckptmgr.__all__) <= set(dir(ckptmgr))

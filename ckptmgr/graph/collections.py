@@ -27,6 +27,7 @@ from ckptmgr._proto.variable_pb2 import VariableDef
 from ckptmgr.graph.graph import Graph
 from ckptmgr.graph.keys import GraphKeys
 from ckptmgr.graph.scoped_names import into_scope, lies_in_scope, out_of_scope
+from ckptmgr.graph.stored_messages import StoredMessage
 from ckptmgr.graph.variables import Variable
 
 _log = logging.getLogger(__name__)
@@ -204,49 +205,6 @@ def _plain(value: Any, import_scope: str) -> Any:
 
 
 # --------------------------------------------------------------------------- what is registered
-
-
-class StoredMessage:
-    """A value of a collection that is kept as its message: queue runners, contexts of loops."""
-
-    def __init__(self, proto: Any, import_scope: str | None) -> None:
-        self._proto = proto
-        self._import_scope = import_scope
-
-    @classmethod
-    def from_proto(cls, proto: Any, import_scope: str | None = None) -> StoredMessage:
-        return cls(proto, import_scope)
-
-    def to_proto(self, export_scope: str | None = None) -> Any:
-        """The message, its names where they are now."""
-        moved = type(self._proto)()
-        moved.CopyFrom(self._proto)
-        _rename(moved, self._import_scope, export_scope)
-        return moved
-
-
-def _rename(proto: Any, import_scope: str | None, export_scope: str | None) -> None:
-    """Move the names that a message holds, and those within it, which are in loops in loops."""
-
-    def moved(name: str) -> str:
-        return out_of_scope(into_scope(name, import_scope), export_scope)
-
-    pending = [proto]
-    while pending:
-        current = pending.pop()
-        for field, value in current.ListFields():
-            if field.message_type is not None and field.message_type.GetOptions().map_entry:
-                for key in list(value):
-                    renamed = moved(value[key])
-                    del value[key]
-                    value[moved(key)] = renamed
-            elif field.type == field.TYPE_MESSAGE:
-                pending.extend([value] if not hasattr(value, "__len__") else value)
-            elif field.type == field.TYPE_STRING:
-                if isinstance(value, str):
-                    setattr(current, field.name, moved(value))
-                else:
-                    value[:] = [moved(name) for name in value]
 
 
 def _export_variable(variable: Any, export_scope: str | None = None) -> VariableDef | None:

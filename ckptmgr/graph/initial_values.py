@@ -11,13 +11,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ckptmgr._proto.function_pb2 import FunctionDef
-from ckptmgr._proto.op_def_pb2 import OpDef
-from ckptmgr.graph.attributes import FunctionName, encode_attr
+from ckptmgr._proto.control_flow_pb2 import CondContextDef
 from ckptmgr.graph.construction import create_op
-from ckptmgr.graph.graph import Graph
 from ckptmgr.graph.keys import GraphKeys
 from ckptmgr.graph.operation import Operation, Tensor
+from ckptmgr.graph.stored_messages import StoredMessage
 
 _VARIABLES = frozenset({"Variable", "VariableV2", "VarHandleOp"})
 #: What tells or chooses already whether a variable is initialized, or reads a resource.
@@ -25,56 +23,83 @@ _SAFE = frozenset({"IsVariableInitialized", "VarIsInitializedOp", "ReadVariableO
 
 
 def value_or_initial_value(variable: Tensor, initial_value: Tensor) -> Tensor:
-    """The value of a variable, or its initial value while it has none."""
+    """The value of a variable, or its initial value while it has none.
+
+    A switch may be given a reference to a variable without a value, which nothing else may.
+    """
     graph = variable.graph
     is_resource = variable.op.type == "VarHandleOp"
     test = "VarIsInitializedOp" if is_resource else "IsVariableInitialized"
     is_initialized = create_op(graph, test, [variable]).outputs[0]
-    with graph.name_scope("cond") as scope:
-        names = _add_branches(graph, scope, variable, initial_value)
-        attrs: dict[str, Any] = {
-            "Tout": [initial_value.dtype.base_dtype],
-            "then_branch": FunctionName(names[0]),
-            "else_branch": FunctionName(names[1]),
-            "output_shapes": [initial_value.partial_shape],
-            "_lower_using_switch_merge": True,
-        }
-        op_type = "If" if is_resource else "StatelessIf"
-        inputs: list[Any] = [is_initialized, [variable, initial_value]]
-        chosen = create_op(graph, op_type, inputs, attrs, scope).outputs[0]
-        return create_op(graph, "Identity", [chosen]).outputs[0]
+    with graph.name_scope("cond"):
+        chosen = create_op(graph, "Switch", [is_initialized, is_initialized]).outputs
+        pivots = [
+            create_op(graph, "Identity", [chosen[branch]], name=name).outputs[0]
+            for branch, name in ((1, "switch_t"), (0, "switch_f"))
+        ]
+        predicate = create_op(graph, "Identity", [is_initialized], name="pred_id").outputs[0]
+        handed_on, value = _read_where(variable, predicate)
+        with graph.colocate_with(initial_value.op, ignore_existing=True):
+            switched = create_op(graph, "Switch", [initial_value, predicate]).outputs
+        _note_branch(pivots[0], predicate, variable, handed_on, value, is_true=True)
+        _note_branch(pivots[1], predicate, initial_value, switched[0], [switched[1]], is_true=False)
+        return create_op(graph, "Merge", [[switched[0], value[0]]]).outputs[0]
 
 
-def _add_branches(
-    graph: Graph, scope: str, variable: Tensor, initial_value: Tensor
-) -> tuple[str, str]:
-    """Add the two functions that are chosen between, and give their names."""
-    stem = scope.strip("/").replace("/", "_").replace(".", "_").replace("-", "_")
-    names = f"{stem}_true_{graph.version}", f"{stem}_false_{graph.version}"
-    kind = int(initial_value.dtype.base_dtype)
-    taken = int(variable.dtype.base_dtype)
-    for name, argument in zip(names, ("variable", "initial"), strict=True):
-        source = argument
-        function = FunctionDef(
-            signature=OpDef(
-                name=name,
-                input_arg=[
-                    OpDef.ArgDef(name="variable", type=taken),  # type: ignore[arg-type]
-                    OpDef.ArgDef(name="initial", type=kind),  # type: ignore[arg-type]
-                ],
-                output_arg=[OpDef.ArgDef(name="output", type=kind)],  # type: ignore[arg-type]
-            )
-        )
-        if argument == "variable" and variable.op.type == "VarHandleOp":
-            function.signature.is_stateful = True
-            read = function.node_def.add(name="read", op="ReadVariableOp", input=["variable"])
-            read.attr["dtype"].CopyFrom(encode_attr(kind, "type"))
-            source = "read:value:0"
-        node = function.node_def.add(name="value", op="Identity", input=[source])
-        node.attr["T"].CopyFrom(encode_attr(kind, "type"))
-        function.ret["output"] = "value:output:0"
-        graph.functions[name] = function
-    return names
+def _read_where(variable: Tensor, predicate: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Read a variable where that is chosen.
+
+    Returns:
+        What hands the variable on in that case, and what comes of it, the value first.
+    """
+    graph = variable.graph
+    if variable.op.type != "VarHandleOp":
+        read = create_op(graph, "Identity", [variable], name="read")
+        read._update_input(0, _switched(read, variable, "RefSwitch", predicate))
+        return read.inputs[0], read.outputs
+    attrs = {"dtype": variable.op.get_attr("dtype")}
+    with graph.name_scope("Read"):
+        read = create_op(graph, "ReadVariableOp", [variable], attrs)
+    read._update_input(0, _switched(read, variable, "Switch", predicate))
+    value = create_op(graph, "Identity", read.outputs).outputs[0]
+    return read.inputs[0], [value, read.outputs[0]]
+
+
+def _switched(taker: Operation, tensor: Tensor, op_type: str, predicate: Tensor) -> Tensor:
+    """What an operation is to take instead of a tensor; named after the operation."""
+    graph = tensor.graph
+    with (
+        graph.name_scope(f"{taker.name}/"),
+        graph.colocate_with(tensor.op, ignore_existing=True),
+    ):
+        handed_on = create_op(graph, op_type, [tensor, predicate], name="Switch").outputs[1]
+    # Whoever reads it learns the shape from the handle.
+    handed_on._handle_shape = tensor._handle_shape
+    return handed_on
+
+
+def _note_branch(
+    pivot: Tensor,
+    predicate: Tensor,
+    outside: Tensor,
+    inside: Tensor,
+    values: list[Tensor],
+    *,
+    is_true: bool,
+) -> None:
+    """Note for TensorFlow, which builds on branches, what belongs to one."""
+    graph = pivot.graph
+    context = CondContextDef(
+        context_name=graph.unique_name("cond_text"),
+        pred_name=predicate.name,
+        pivot_name=pivot.name,
+        branch=int(is_true),
+    )
+    inner = [pivot, predicate, outside, inside, *values]
+    context.values_def.values.extend(sorted(tensor.name for tensor in inner))
+    context.values_def.external_values[outside.name] = inside.name
+    context.values_def.external_values[predicate.name] = predicate.name
+    graph.add_to_collection(GraphKeys.COND_CONTEXT, StoredMessage(context, None))
 
 
 def guarded_against_uninitialized(scope: str, initial_value: Tensor) -> Tensor:
@@ -124,7 +149,7 @@ def _rebuild(scope: str, op: Operation, rebuilt: dict[Operation, Operation]) -> 
     if inputs == op.inputs or op.op_def is None:
         return op
     graph = op.graph
-    attrs = {name: op.attr_value(name) for name in op._node.attr}
+    attrs = {name: op.attr_value(name) for name in op._node.attr if name != "_class"}
     op_type = "Switch" if op.type == "RefSwitch" else op.type
     name = f"{op.name}_{scope}".replace(":", "_")
     return create_op(graph, op_type, _grouped(op, inputs), attrs, name)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ckptmgr._proto.control_flow_pb2 import CondContextDef
 from ckptmgr.graph.graph import Graph
 from ckptmgr.graph.moving_average import ExponentialMovingAverage
 from ckptmgr.graph.saver import Saver, import_meta_graph
@@ -57,15 +58,15 @@ def within_scope(v1: Any) -> Any:
 @pytest.mark.parametrize("program", [averaged, twice, counted, of_doubles, within_scope])
 def test_operations_are_those_of_tensorflow(tf: Any, program: Callable[[Any], Any]) -> None:
     v1 = tf.compat.v1
-    v1.enable_control_flow_v2()
-    try:
-        with tf.Graph().as_default() as theirs:
-            program(v1)
-    finally:
-        v1.disable_control_flow_v2()
+    v1.disable_control_flow_v2()  # as in a program that disables TensorFlow 2's behavior
+    with tf.Graph().as_default() as theirs:
+        program(v1)
+        contexts = [item.to_proto() for item in theirs.get_collection("cond_context")]
     with Graph().as_default() as ours:
         program(OURS)
     assert described(ours) == described(theirs)
+    found = [item.to_proto() for item in ours.get_collection("cond_context")]
+    assert found == [CondContextDef.FromString(item.SerializeToString()) for item in contexts]
 
 
 def _run(v1: Any, tf: Any, zero_debias: bool) -> list[Any]:

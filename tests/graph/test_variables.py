@@ -105,12 +105,20 @@ def initialization(v1: Any, use_resource: bool) -> None:
     v1.global_variables_initializer()
 
 
-PROGRAMS = [plain, initializers, scopes, partitioned, changes, initialization]
+def depending(v1: Any, use_resource: bool) -> None:
+    first = v1.Variable([1.0, 2.0], name="first", use_resource=use_resource)
+    value = first.read_value()
+    v1.Variable(value, name="second", use_resource=False)
+    v1.Variable(value, name="third", use_resource=True)
+
+
+PROGRAMS = [depending, plain, initializers, scopes, partitioned, changes, initialization]
 
 
 @pytest.mark.parametrize("use_resource", [False, True], ids=["ref", "resource"])
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_operations_are_those_of_tensorflow(tf: Any, program: Program, use_resource: bool) -> None:
+    tf.compat.v1.disable_control_flow_v2()  # as in a program without TensorFlow 2's behavior
     with tf.Graph().as_default() as theirs:
         program(tf.compat.v1, use_resource)
     with Graph().as_default() as ours:

@@ -326,7 +326,8 @@ def test_the_one_before_is_the_one_saved_before_also_when_the_clock_was_set_back
     restored = CheckpointManager(None, tmp_path, on_event=seen.append).restore()
     assert restored is not None
     assert restored.step == 2
-    assert [type(event) for event in seen] == [events.CheckpointSkipped, events.CheckpointRestored]
+    told = [type(event) for event in seen if not isinstance(event, events.Progress)]
+    assert told == [events.CheckpointSkipped, events.CheckpointRestored]
 
 
 def test_hours_stood_still_when_the_clock_was_set_back_under_a_running_manager(
