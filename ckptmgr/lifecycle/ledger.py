@@ -170,8 +170,8 @@ class Ledger:
         if now_secs < last_preserved_secs:
             # Until it has caught up, no checkpoint would be kept for its hour.
             _log.warning(
-                "the clock says %.3f, %.3f s before the time that hours are counted from; from now on "
-                "they are counted anew",
+                "the clock says %.3f, %.3f s before the time that hours are counted from; they are "
+                "counted from now on",
                 now_secs,
                 last_preserved_secs - now_secs,
             )
