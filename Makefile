@@ -30,7 +30,7 @@ help:
 	@echo "make demo      the demonstration"
 	@echo "make bench     the benchmarks, about 10 minutes; BENCH=\"--scale 0.05 --rounds 1\" for a look"
 	@echo "make durability"
-	@echo "               every failure of every operation, with a table of how many; about an hour"
+	@echo "               every failure of every operation, with a table of how many; 15 minutes"
 	@echo "make lint      style, types, layers and generated code"
 	@echo "make format    format the code"
 	@echo "make protos    generate ckptmgr/_proto from protos/"
