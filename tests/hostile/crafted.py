@@ -219,6 +219,8 @@ NOT_FROM_A_FILE: dict[str, str] = {
     "CorruptCheckpoint": "the root of a family",
     "StorageError": "the root of a family: the system refused a call",
     "InvalidArgument": "the root of a family: what the caller gave",
+    "NotFound": "the root of a family: something that was asked for is not there",
+    "DataLoss": "the root of a family: what a file holds is not what was written",
     "InvalidStep": "what the caller gave",
     "InvalidName": "what the caller gave",
     "DuplicateName": "what the caller gave",

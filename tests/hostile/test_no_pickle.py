@@ -13,6 +13,13 @@ MODULES = sorted(Path(ckptmgr.__file__).parent.rglob("*.py"))
 LOADERS = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
 RUNNERS = {"eval", "exec", "compile", "__import__"}
 
+#: `saved-model run --inputs` reads pickles as TensorFlow's tool does, but only with --allow_pickle,
+#: and says what that may do (tests/cli/test_saved_model_run.py).
+ASKED_FOR = {
+    "saved_model_inputs.py": ["pickle", "read_input", "_unpickled", "np.load"],
+    "saved_model_run.py": ["read_inputs"],
+}
+
 
 def offences(source: str) -> list[str]:
     """What of this code could load a pickle, or run text."""
@@ -54,4 +61,4 @@ def test_it_would_be_seen(source: str) -> None:
 def test_no_module_loads_pickles() -> None:
     assert len(MODULES) > 50
     found = {path.name: bad for path in MODULES if (bad := offences(path.read_text("utf-8")))}
-    assert found == {}
+    assert found == ASKED_FOR

@@ -19,6 +19,7 @@ EVENTS = [
     events.SaveCommitted(PREFIX, 7, 100, 2.0),
     events.SaveCommitted(PREFIX, 8, 50, 4.0),
     events.SaveFailed(PREFIX, 9, OSError("disk full")),
+    events.Preempted(PREFIX, 9, 15, 0.1),
     events.CheckpointRestored(PREFIX, 8, 50, 0.5),
     events.RestoreFailed(PREFIX, OSError("the disk went away")),
     events.RestoreFailed(PREFIX, OSError("the disk went away")),

@@ -1,0 +1,1 @@
+"""What computes each type of operation on NumPy arrays, one module per family."""
