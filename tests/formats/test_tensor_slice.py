@@ -118,9 +118,7 @@ def test_keys_are_those_that_tensorflow_writes(tf: Any, tmp_path: Path) -> None:
         shape_and_slices=[specs[name] for name in names],
         tensors=[tf.zeros(shapes.get(name, (2,))) for name in names],
     )
-    written = {
-        key for key in decode_table((tmp_path / "m.index").read_bytes()) if key[:1] == b"\0"
-    }
+    written = {key for key in decode_table((tmp_path / "m.index").read_bytes()) if key[:1] == b"\0"}
     expected = set()
     for name, spec in specs.items():
         parsed = parse_slice_spec(spec)

@@ -64,7 +64,19 @@ def test_what_stands_for_a_dtype(tf: Any, value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["flot32", 99, None, [], {}, object(), True, int, str, np.dtype("M8[s]")]
+    "value",
+    [
+        "flot32",
+        99,
+        None,
+        [],
+        {},
+        pytest.param(object(), id="an object"),
+        True,
+        int,
+        str,
+        np.dtype("M8[s]"),
+    ],
 )
 def test_what_stands_for_none(value: Any) -> None:
     with pytest.raises(errors.GraphTypeError, match="cannot convert"):

@@ -172,7 +172,7 @@ def test_what_is_decoded_cannot_be_changed() -> None:
         ([[1], [1, 2]], None, errors.GraphError, "values that make no tensor"),
         (300, DataType.DT_UINT8, errors.GraphError, "uint8"),
         (None, None, errors.GraphTypeError, "text or bytes, found None"),
-        (object(), None, errors.GraphTypeError, "text or bytes"),
+        pytest.param(object(), None, errors.GraphTypeError, "text or bytes", id="an object"),
         (np.array(["a"]), DataType.DT_INT32, errors.GraphTypeError, "int32 tensor"),
     ],
     ids=repr,

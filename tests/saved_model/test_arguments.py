@@ -95,7 +95,7 @@ def test_a_function_that_gives_too_little() -> None:
         (2**40, 3, False),
         ("a", 1, False),
         (1, 7, False),
-        (object(), 1, False),
+        pytest.param(object(), 1, False, id="an object"),
         (np.zeros((), np.void), 1, False),
     ],
 )
