@@ -42,11 +42,6 @@ RECIPES = (
 
 #: What is allowed to be another thing than TensorFlow's in the messages of a recipe's files.
 ALLOWED = {
-    # Whether a variable has a value yet is chosen with functions, as TensorFlow itself does unless
-    # its control flow v2 is disabled; then it has Switch and Merge.
-    "moving_averages": (
-        r"(node|collection) .*cond|ops|order|collection variables|node .*Average/Assign"
-    ),
     # TensorFlow loses them when it removes nodes.
     "freeze": r"versions",
 }
