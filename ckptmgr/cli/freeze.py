@@ -18,9 +18,6 @@ from ckptmgr._proto.saver_pb2 import SaverDef
 from ckptmgr.cli.command import Command, add_flag
 from ckptmgr.cli.tag_sets import chosen_meta_graph
 from ckptmgr.cli.wording import printable
-from ckptmgr.graph.freezing import freeze_checkpoint
-from ckptmgr.graph.graph_def import read_graph_def, write_graph
-from ckptmgr.graph.meta_graph_files import read_meta_graph_file
 from ckptmgr.saved_model.directory import read_saved_model
 
 
@@ -58,6 +55,10 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace, out: TextIO) -> int:
+    # Only here: other commands need not wait until all of a graph's modules are imported.
+    from ckptmgr.graph.freezing import freeze_checkpoint
+    from ckptmgr.graph.graph_def import write_graph
+
     source = _source(arguments)
     graph_def = source.graph_def
     if arguments.clear_devices:
@@ -81,6 +82,9 @@ COMMAND = Command("freeze", "write a graph with its variables as constants", _ad
 
 
 def _source(arguments: argparse.Namespace) -> _Source:
+    from ckptmgr.graph.graph_def import read_graph_def
+    from ckptmgr.graph.meta_graph_files import read_meta_graph_file
+
     checkpoint: str | None = arguments.input_checkpoint
     if arguments.input_saved_model_dir is not None:
         folder: str = arguments.input_saved_model_dir

@@ -22,10 +22,7 @@ from ckptmgr.cli.command import Command, add_flag
 from ckptmgr.cli.saved_model_inputs import read_inputs
 from ckptmgr.cli.tag_sets import add_directory_argument, add_tag_set_argument, chosen_meta_graph
 from ckptmgr.cli.wording import printable
-from ckptmgr.graph.graph import Graph
-from ckptmgr.graph.session import Session
 from ckptmgr.saved_model.directory import read_saved_model
-from ckptmgr.saved_model.loader import load
 from ckptmgr.storage.atomic import replace_file
 from ckptmgr.storage.posix import PosixStorage
 
@@ -96,6 +93,11 @@ def run_signature(
             )
     feeds = {signature.inputs[name].name: value for name, value in values.items()}
     outputs = sorted(signature.outputs)
+    # Only here: other commands need not wait until all of a graph's modules are imported.
+    from ckptmgr.graph.graph import Graph
+    from ckptmgr.graph.session import Session
+    from ckptmgr.saved_model.loader import load
+
     with Session(graph=Graph()) as session:
         load(session, meta_graph.meta_info_def.tags, directory)
         found = session.run([signature.outputs[name].name for name in outputs], feed_dict=feeds)

@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from ckptmgr.graph.kernels.registry import kernel, stateful_kernel
     from ckptmgr.graph.keys import GraphKeys
     from ckptmgr.graph.moving_average import ExponentialMovingAverage
+    from ckptmgr.graph.named_variables import get_variable
     from ckptmgr.graph.operation import Operation, Tensor
-    from ckptmgr.graph.saver import Saver, export_meta_graph, import_meta_graph
+    from ckptmgr.graph.saver import Saver
+    from ckptmgr.graph.saver_meta_graphs import export_meta_graph, import_meta_graph
     from ckptmgr.graph.session import InteractiveSession, Session, get_default_session
     from ckptmgr.graph.tensor_shape import TensorShape
-    from ckptmgr.graph.variable_scopes import get_variable, variable_scope
+    from ckptmgr.graph.variable_scopes import variable_scope
     from ckptmgr.graph.variables import (
         Variable,
         global_variables,
@@ -78,8 +80,10 @@ _HOMES = {
         "global_variables_initializer",
         "trainable_variables",
     ),
-    "ckptmgr.graph.variable_scopes": ("get_variable", "variable_scope"),
-    "ckptmgr.graph.saver": ("Saver", "export_meta_graph", "import_meta_graph"),
+    "ckptmgr.graph.named_variables": ("get_variable",),
+    "ckptmgr.graph.variable_scopes": ("variable_scope",),
+    "ckptmgr.graph.saver": ("Saver",),
+    "ckptmgr.graph.saver_meta_graphs": ("export_meta_graph", "import_meta_graph"),
     "ckptmgr.graph.moving_average": ("ExponentialMovingAverage",),
     "ckptmgr.graph.freezing": (
         "convert_variables_to_constants",

@@ -19,8 +19,9 @@ from ckptmgr.graph.graph import Graph, get_default_graph
 from ckptmgr.graph.grouping import group
 from ckptmgr.graph.initializers import Zeros
 from ckptmgr.graph.keys import GraphKeys
+from ckptmgr.graph.named_variables import get_variable
 from ckptmgr.graph.operation import Operation, Tensor
-from ckptmgr.graph.variable_scopes import get_variable, get_variable_scope, variable_scope
+from ckptmgr.graph.variable_scopes import get_variable_scope, variable_scope
 from ckptmgr.graph.variables import (
     RefVariable,
     ResourceVariable,

@@ -15,13 +15,12 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ckptmgr import errors, naming
-from ckptmgr._proto.graph_pb2 import GraphDef
 from ckptmgr._proto.meta_graph_pb2 import MetaGraphDef
 from ckptmgr._proto.saver_pb2 import SaverDef
 from ckptmgr.bundle import writer
@@ -30,7 +29,7 @@ from ckptmgr.graph import meta_graph as meta_graphs
 from ckptmgr.graph import saver_operations
 from ckptmgr.graph.graph import Graph, get_default_graph
 from ckptmgr.graph.keys import GraphKeys
-from ckptmgr.graph.operation import Operation, Tensor
+from ckptmgr.graph.operation import Tensor
 from ckptmgr.graph.saver_builder import BaseSaverBuilder, BulkSaverBuilder
 from ckptmgr.graph.scoped_names import into_scope, lies_in_scope, out_of_scope
 from ckptmgr.lifecycle import saver as files
@@ -324,7 +323,7 @@ class Saver:
         save_debug_info: bool = False,
     ) -> MetaGraphDef:
         """The default graph as a message and a file, with this Saver's operations named in it."""
-        return export_meta_graph(
+        return meta_graphs.export_scoped_meta_graph(
             filename=filename,
             saver_def=self.saver_def,
             collection_list=collection_list,
@@ -334,7 +333,7 @@ class Saver:
             clear_extraneous_savers=clear_extraneous_savers,
             strip_default_attrs=strip_default_attrs,
             save_debug_info=save_debug_info,
-        )
+        )[0]
 
 
 class _NotBuilt(errors.GraphError, RuntimeError):
@@ -377,86 +376,3 @@ def all_saveable_objects(scope: str | None = None) -> list[Any]:
     return graph.get_collection(GraphKeys.GLOBAL_VARIABLES, scope) + graph.get_collection(
         GraphKeys.SAVEABLE_OBJECTS, scope
     )
-
-
-# --------------------------------------------------------------------------- MetaGraphs
-
-
-def export_meta_graph(  # noqa: PLR0913 - TensorFlow's arguments
-    filename: str | os.PathLike[str] | None = None,
-    meta_info_def: MetaGraphDef.MetaInfoDef | None = None,
-    graph_def: GraphDef | None = None,
-    saver_def: SaverDef | None = None,
-    collection_list: Iterable[str] | None = None,
-    as_text: bool = False,
-    graph: Graph | None = None,
-    export_scope: str | None = None,
-    clear_devices: bool = False,
-    clear_extraneous_savers: bool = False,
-    strip_default_attrs: bool = False,
-    save_debug_info: bool = False,
-) -> MetaGraphDef:
-    """A graph as a MetaGraphDef, written to a file where one is named."""
-    return meta_graphs.export_scoped_meta_graph(
-        filename=filename,
-        meta_info_def=meta_info_def,
-        graph_def=graph_def,
-        saver_def=saver_def,
-        collection_list=collection_list,
-        as_text=as_text,
-        graph=graph,
-        export_scope=export_scope,
-        clear_devices=clear_devices,
-        clear_extraneous_savers=clear_extraneous_savers,
-        strip_default_attrs=strip_default_attrs,
-        save_debug_info=save_debug_info,
-    )[0]
-
-
-def import_meta_graph(
-    meta_graph_or_file: MetaGraphDef | str | os.PathLike[str],
-    clear_devices: bool = False,
-    import_scope: str | None = None,
-    *,
-    input_map: Mapping[str, Tensor] | None = None,
-) -> Saver | None:
-    """Add the graph and the collections of a MetaGraph to the default graph.
-
-    Returns:
-        A Saver for its variables; None if it has none.
-    """
-    return import_meta_graph_with_return_elements(
-        meta_graph_or_file, clear_devices, import_scope, input_map=input_map
-    )[0]
-
-
-def import_meta_graph_with_return_elements(
-    meta_graph_or_file: MetaGraphDef | str | os.PathLike[str],
-    clear_devices: bool = False,
-    import_scope: str | None = None,
-    return_elements: Sequence[str] | None = None,
-    *,
-    input_map: Mapping[str, Tensor] | None = None,
-) -> tuple[Saver | None, list[Tensor | Operation] | None]:
-    """`import_meta_graph`, and the operations and tensors that `return_elements` names."""
-    meta_graph = meta_graphs.as_meta_graph(meta_graph_or_file)
-    imported = meta_graphs.import_collected(
-        meta_graph,
-        clear_devices=clear_devices,
-        import_scope=import_scope,
-        input_map=input_map,
-        return_elements=return_elements,
-    )
-    if meta_graph.HasField("saver_def"):
-        saver: Saver | None = Saver(saver_def=meta_graph.saver_def, name=imported.scope)
-    elif all_saveable_objects(imported.scope or None):
-        saver = Saver()
-    else:
-        _log.info("Saver not created because there are no variables in the graph to restore")
-        saver = None
-    return saver, imported.returned
-
-
-def meta_graph_filename(checkpoint_filename: str, meta_graph_suffix: str = "meta") -> str:
-    """Where the graph beside a checkpoint is."""
-    return naming.meta_graph_file(checkpoint_filename, meta_graph_suffix)

@@ -18,7 +18,8 @@ from ckptmgr._proto.meta_graph_pb2 import MetaGraphDef
 from ckptmgr._proto.saved_model_pb2 import SavedModel
 from ckptmgr.graph.graph import Graph
 from ckptmgr.graph.operation import Operation, Tensor
-from ckptmgr.graph.saver import Saver, import_meta_graph
+from ckptmgr.graph.saver import Saver
+from ckptmgr.graph.saver_meta_graphs import import_meta_graph
 from ckptmgr.graph.session import Session
 from ckptmgr.saved_model import constants
 from ckptmgr.saved_model.directory import (

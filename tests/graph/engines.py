@@ -10,8 +10,10 @@ from ckptmgr._proto.saver_pb2 import SaverDef
 from ckptmgr.graph import (
     initializers,
     moving_average,
+    named_variables,
     partitioned_variables,
     saver,
+    saver_meta_graphs,
     variable_scopes,
     variables,
 )
@@ -28,7 +30,7 @@ OURS = SimpleNamespace(
     device=lambda name: get_default_graph().device(name),
     name_scope=lambda name: get_default_graph().name_scope(name),
     control_dependencies=lambda items: get_default_graph().control_dependencies(items),
-    get_variable=variable_scopes.get_variable,
+    get_variable=named_variables.get_variable,
     variable_scope=variable_scopes.variable_scope,
     AUTO_REUSE=variable_scopes.AUTO_REUSE,
     global_variables=variables.global_variables,
@@ -50,8 +52,8 @@ OURS = SimpleNamespace(
         Saver=saver.Saver,
         SaverDef=SaverDef,
         ExponentialMovingAverage=moving_average.ExponentialMovingAverage,
-        export_meta_graph=saver.export_meta_graph,
-        import_meta_graph=saver.import_meta_graph,
+        export_meta_graph=saver_meta_graphs.export_meta_graph,
+        import_meta_graph=saver_meta_graphs.import_meta_graph,
     ),
 )
 

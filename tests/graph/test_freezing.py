@@ -21,7 +21,7 @@ from ckptmgr.graph.freezing import (
 from ckptmgr.graph.graph import Graph
 from ckptmgr.graph.graph_def import import_graph_def, read_graph_def
 from ckptmgr.graph.meta_graph import read_meta_graph_file
-from ckptmgr.graph.saver import import_meta_graph
+from ckptmgr.graph.saver_meta_graphs import import_meta_graph
 from ckptmgr.graph.session import Session
 from ckptmgr.graph.variables import Variable
 

@@ -25,8 +25,8 @@ from ckptmgr.graph.meta_graph import (
     import_scoped_meta_graph,
     read_meta_graph_file,
 )
-from ckptmgr.graph.saver import (
-    Saver,
+from ckptmgr.graph.saver import Saver
+from ckptmgr.graph.saver_meta_graphs import (
     export_meta_graph,
     import_meta_graph,
     import_meta_graph_with_return_elements,

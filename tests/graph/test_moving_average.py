@@ -13,7 +13,8 @@ import pytest
 from ckptmgr._proto.control_flow_pb2 import CondContextDef
 from ckptmgr.graph.graph import Graph
 from ckptmgr.graph.moving_average import ExponentialMovingAverage
-from ckptmgr.graph.saver import Saver, import_meta_graph
+from ckptmgr.graph.saver import Saver
+from ckptmgr.graph.saver_meta_graphs import import_meta_graph
 from ckptmgr.graph.session import Session
 from ckptmgr.graph.variables import Variable
 from tests.graph.engines import OURS, described

@@ -15,7 +15,8 @@ from ckptmgr._proto.saver_pb2 import SaverDef
 from ckptmgr.bundle.checkpoint_reader import CheckpointReader
 from ckptmgr.graph.graph import Graph
 from ckptmgr.graph.meta_graph import read_meta_graph_file
-from ckptmgr.graph.saver import Saver, import_meta_graph
+from ckptmgr.graph.saver import Saver
+from ckptmgr.graph.saver_meta_graphs import import_meta_graph
 from ckptmgr.graph.session import Session
 from ckptmgr.graph.variables import Variable, global_variables, global_variables_initializer
 from ckptmgr.lifecycle.state import get_checkpoint_state

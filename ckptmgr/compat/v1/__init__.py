@@ -67,6 +67,7 @@ from ckptmgr.graph.dtypes import DType, as_dtype
 from ckptmgr.graph.graph import Graph, get_default_graph, reset_default_graph
 from ckptmgr.graph.graph_def import import_graph_def
 from ckptmgr.graph.keys import GraphKeys
+from ckptmgr.graph.named_variables import get_variable
 from ckptmgr.graph.operation import Operation, Tensor
 from ckptmgr.graph.partitioned_variables import (
     fixed_size_partitioner,
@@ -84,7 +85,6 @@ from ckptmgr.graph.variable_base import (
 from ckptmgr.graph.variable_scopes import (
     AUTO_REUSE,
     VariableScope,
-    get_variable,
     get_variable_scope,
     variable_scope,
 )

@@ -14,8 +14,9 @@ from ckptmgr.compat.v1.arithmetic import matmul
 from ckptmgr.compat.v1.conversion import convert_to_tensor, tensor
 from ckptmgr.compat.v1.nn_functions import bias_add
 from ckptmgr.graph.initializers import Zeros
+from ckptmgr.graph.named_variables import get_variable
 from ckptmgr.graph.operation import Tensor
-from ckptmgr.graph.variable_scopes import get_variable, variable_scope
+from ckptmgr.graph.variable_scopes import variable_scope
 
 
 def dense(

@@ -13,8 +13,8 @@ from ckptmgr.formats.dtypes import DataType
 from ckptmgr.graph.graph import get_default_graph
 from ckptmgr.graph.grouping import group
 from ckptmgr.graph.keys import GraphKeys
+from ckptmgr.graph.named_variables import get_variable
 from ckptmgr.graph.operation import Operation, Tensor
-from ckptmgr.graph.variable_scopes import get_variable
 from ckptmgr.graph.variables import ResourceVariable, global_variables, local_variables
 
 

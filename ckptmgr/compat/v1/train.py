@@ -19,8 +19,9 @@ from ckptmgr.graph.graph_def import write_graph
 from ckptmgr.graph.initializers import Zeros
 from ckptmgr.graph.keys import GraphKeys
 from ckptmgr.graph.moving_average import ExponentialMovingAverage
-from ckptmgr.graph.saver import Saver, export_meta_graph, import_meta_graph
-from ckptmgr.graph.variable_scopes import get_variable
+from ckptmgr.graph.named_variables import get_variable
+from ckptmgr.graph.saver import Saver
+from ckptmgr.graph.saver_meta_graphs import export_meta_graph, import_meta_graph
 from ckptmgr.lifecycle.reading import list_variables, load_checkpoint, load_variable
 from ckptmgr.lifecycle.state import (
     checkpoint_exists,
