@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from ckptmgr import errors
 from ckptmgr._proto.variable_pb2 import SaveSliceInfoDef
+from ckptmgr.formats.tensor_slice import Extent, TensorSlice, format_slice_spec
 from ckptmgr.graph.scoped_names import into_scope, out_of_scope
 
 
@@ -36,9 +37,8 @@ class SaveSliceInfo:
     @property
     def spec(self) -> str:
         """As a save takes it: "10 4 0,3:0,4", the whole's shape and each dimension's range."""
-        whole = " ".join(map(str, self.full_shape))
-        parts = zip(self.var_offset, self.var_shape, strict=True)
-        return f"{whole} " + ":".join(f"{start},{size}" for start, size in parts)
+        extents = tuple(map(Extent, self.var_offset, self.var_shape))
+        return format_slice_spec(tuple(self.full_shape), TensorSlice(extents))
 
     def to_proto(self, export_scope: str | None = None) -> SaveSliceInfoDef:
         return SaveSliceInfoDef(

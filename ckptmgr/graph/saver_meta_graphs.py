@@ -12,7 +12,6 @@ import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 
-from ckptmgr import naming
 from ckptmgr._proto.graph_pb2 import GraphDef
 from ckptmgr._proto.meta_graph_pb2 import MetaGraphDef
 from ckptmgr._proto.saver_pb2 import SaverDef
@@ -97,8 +96,3 @@ def import_meta_graph_with_return_elements(
         _log.info("Saver not created because there are no variables in the graph to restore")
         saver = None
     return saver, imported.returned
-
-
-def meta_graph_filename(checkpoint_filename: str, meta_graph_suffix: str = "meta") -> str:
-    """Where the graph beside a checkpoint is."""
-    return naming.meta_graph_file(checkpoint_filename, meta_graph_suffix)

@@ -176,7 +176,7 @@ def check_reads(reads: Sequence[Read], reader: CheckpointReader) -> None:
     missing = [read.name for read in reads if read.name not in shapes]
     if missing:
         wanted = "\n".join(
-            f"Key {name} not found in checkpoint{errors.near_misses(name, shapes)}"
+            f"Key {name} not found in checkpoint {reader.prefix}.{errors.near_misses(name, shapes)}"
             for name in missing
         )
         raise errors.TensorNotFound(_MISSING + wanted)
