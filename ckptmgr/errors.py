@@ -337,6 +337,12 @@ class SignatureError(CheckpointError, ValueError):
     """A signature that is not sound, or a call that does not fit it."""
 
 
+class SignatureNotFound(SignatureError, KeyError):
+    """The model has no signature of that key."""
+
+    __str__ = Exception.__str__
+
+
 class InvalidTensorInfo(SignatureError, AssertionError):
     """What a signature says of a tensor does not tell which one, or of which dtype."""
 

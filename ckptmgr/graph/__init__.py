@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from ckptmgr.graph.moving_average import ExponentialMovingAverage
     from ckptmgr.graph.named_variables import get_variable
     from ckptmgr.graph.operation import Operation, Tensor
+    from ckptmgr.graph.saveables import SaveableObject
     from ckptmgr.graph.saver import Saver
+    from ckptmgr.graph.saver_builder import BaseSaverBuilder
     from ckptmgr.graph.saver_meta_graphs import export_meta_graph, import_meta_graph
     from ckptmgr.graph.session import InteractiveSession, Session, get_default_session
     from ckptmgr.graph.tensor_shape import TensorShape
@@ -39,12 +41,14 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "BaseSaverBuilder",
     "DType",
     "ExponentialMovingAverage",
     "Graph",
     "GraphKeys",
     "InteractiveSession",
     "Operation",
+    "SaveableObject",
     "Saver",
     "Session",
     "Tensor",
@@ -82,7 +86,9 @@ _HOMES = {
     ),
     "ckptmgr.graph.named_variables": ("get_variable",),
     "ckptmgr.graph.variable_scopes": ("variable_scope",),
+    "ckptmgr.graph.saveables": ("SaveableObject",),
     "ckptmgr.graph.saver": ("Saver",),
+    "ckptmgr.graph.saver_builder": ("BaseSaverBuilder",),
     "ckptmgr.graph.saver_meta_graphs": ("export_meta_graph", "import_meta_graph"),
     "ckptmgr.graph.moving_average": ("ExponentialMovingAverage",),
     "ckptmgr.graph.freezing": (

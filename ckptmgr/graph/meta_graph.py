@@ -18,6 +18,7 @@ from ckptmgr._proto.graph_pb2 import GraphDef
 from ckptmgr._proto.meta_graph_pb2 import MetaGraphDef
 from ckptmgr._proto.op_def_pb2 import OpList
 from ckptmgr._proto.saver_pb2 import SaverDef
+from ckptmgr.graph import op_defs
 from ckptmgr.graph.collections import decode_collection, encode_collection, proto_functions
 from ckptmgr.graph.graph import Graph, get_default_graph
 from ckptmgr.graph.graph_def import import_graph_def
@@ -70,6 +71,9 @@ def create_meta_graph_def(  # noqa: PLR0913 - TensorFlow's arguments
     meta_graph.graph_def.CopyFrom(
         source.as_graph_def(add_shapes=True) if graph_def is None else graph_def
     )
+    if not info.tensorflow_version:
+        # Of the operations' definitions: readers ask it how to understand the graph.
+        info.tensorflow_version = op_defs.TENSORFLOW_VERSION
     if not info.stripped_op_list.op:
         info.stripped_op_list.CopyFrom(OpList(op=used_op_defs(meta_graph.graph_def)))
     if strip_default_attrs:

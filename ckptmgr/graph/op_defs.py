@@ -18,6 +18,9 @@ from ckptmgr._proto.op_def_pb2 import OpDef, OpList
 #: tensorflow/core/public/version.h.
 GRAPH_DEF_VERSION = 2474
 
+#: The TensorFlow that the list is from.
+TENSORFLOW_VERSION = "2.21.0"
+
 
 def find(op_type: str) -> OpDef | None:
     """The definition of a type; None where it is not in the list. It must not be changed."""

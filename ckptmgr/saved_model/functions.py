@@ -22,7 +22,7 @@ from ckptmgr.graph.session import Session
 from ckptmgr.saved_model import loader
 from ckptmgr.saved_model.directory import find_meta_graph, read_saved_model
 from ckptmgr.saved_model.objects import LoadedFunction, LoadedModel
-from ckptmgr.saved_model.signature_call import RESERVED_KEYS, Signature
+from ckptmgr.saved_model.signature_call import RESERVED_KEYS, Signature, Signatures
 from ckptmgr.saved_model.signatures import SparseTensor, get_tensor_from_tensor_info
 
 
@@ -39,11 +39,11 @@ class LoadedGraph:
         self.session = session
         self.graph = session.graph
         self.tensorflow_version = meta_graph.meta_info_def.tensorflow_version
-        self.signatures = {
-            key: self._signature(key, definition)
+        self.signatures = Signatures(
+            (key, self._signature(key, definition))
             for key, definition in sorted(meta_graph.signature_def.items())
             if key not in RESERVED_KEYS
-        }
+        )
 
         self.functions: Mapping[str, LoadedFunction] = {}
 

@@ -20,7 +20,7 @@ from ckptmgr.graph.state import Variable
 from ckptmgr.graph.tensor_values import Array
 from ckptmgr.saved_model.arguments import CallSpec, decode_call_spec, flatten
 from ckptmgr.saved_model.model_state import ModelState
-from ckptmgr.saved_model.signature_call import RESERVED_KEYS, Signature
+from ckptmgr.saved_model.signature_call import RESERVED_KEYS, Signature, Signatures
 from ckptmgr.saved_model.traces import Trace
 
 _SIGNATURES = "signatures"
@@ -162,11 +162,11 @@ class LoadedModel(LoadedObject):
         self.signatures = self._signatures(meta_graph)
         self.functions = self._functions()
 
-    def _signatures(self, meta_graph: MetaGraphDef) -> dict[str, Signature]:
+    def _signatures(self, meta_graph: MetaGraphDef) -> Signatures:
         objects = self._state.objects
         number = self._children.get(_SIGNATURES)
         found = {} if number is None else objects.children(number)
-        signatures = {}
+        signatures = Signatures()
         for key, child in sorted(found.items()):
             if key in RESERVED_KEYS or objects[child].WhichOneof("kind") != _BARE:
                 continue

@@ -76,6 +76,15 @@ class Signature:
         return f"<Signature {self.key!r} ({described(self.inputs)}) -> ({described(self.outputs)})>"
 
 
+class Signatures(dict[str, Signature]):
+    """The signatures of a model by their keys; asked for another, it tells which there are."""
+
+    def __missing__(self, key: str) -> Signature:
+        raise errors.SignatureNotFound(
+            f"the model has no signature {key!r}; its signatures are {_listed(self)}"
+        )
+
+
 def _input(info: TensorInfo, value: Any, what: str) -> Any:
     if info.WhichOneof("encoding") == "coo_sparse":
         if not isinstance(value, tuple) or len(value) != len(SparseTensor._fields):

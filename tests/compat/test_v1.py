@@ -46,6 +46,15 @@ def test_a_name_that_a_namespace_lacks() -> None:
 
 
 @pytest.mark.parametrize(
+    ("module", "name"),
+    [("train", "AdamOptimizer"), ("layers", "conv3d"), ("saved_model", "unknown")],
+)
+def test_a_name_that_a_module_lacks(module: str, name: str) -> None:
+    with pytest.raises(AttributeError, match=f"ckptmgr.compat.v1.{module}.{name} is not offered"):
+        getattr(getattr(tf, module), name)
+
+
+@pytest.mark.parametrize(
     "name",
     ["disable_v2_behavior", "disable_eager_execution", "disable_v2_tensorshape"],
 )
@@ -323,3 +332,21 @@ def test_the_global_step() -> None:
         sess.run(tf.global_variables_initializer())
         sess.run(tf.assign_add(step, 3))
         assert tf.train.global_step(sess, step) == 3
+
+
+def test_a_main_op_sets_up_variables_and_tables() -> None:
+    keys, values = tf.constant(["a", "b"]), tf.constant([1, 2], tf.int64)
+    table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, values), -1)
+    found = table.lookup(tf.constant(["b", "c"]))
+    local = tf.get_local_variable("local", initializer=[5.0])
+    ready = tf.Variable([1.0], name="ready")
+    restored = tf.assign(ready, [2.0])
+    plain = tf.saved_model.main_op.main_op()
+    restoring = tf.saved_model.main_op_with_restore(restored)
+    with tf.Session() as sess:
+        sess.run(plain)
+        assert sess.run([ready, local]) == [[1.0], [5.0]]
+        assert sess.run(found).tolist() == [2, -1]
+    with tf.Session() as sess:
+        sess.run(restoring)
+        assert sess.run([ready, local]) == [[2.0], [5.0]]

@@ -214,7 +214,7 @@ MISMATCHES: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (
         lambda: Variable([1.0, 2.0], name="renamed"),
         errors.TensorNotFound,
-        "Key renamed not found in checkpoint",
+        r"Key renamed not found in checkpoint .*/m\.",
     ),
     (
         lambda: Variable([1, 2], name="v"),
@@ -364,3 +364,11 @@ def test_a_checkpoint_that_exists_has_its_graph_after_every_power_cut() -> None:
         assert f"{latest}.index" in names
         assert cut.image.read(f"{latest}.meta") == graph
     assert complete > 1
+
+
+def test_a_session_that_is_none_is_said(tmp_path: Path) -> None:
+    with Graph().as_default():
+        Variable(1.0, name="v")
+        with pytest.raises(TypeError, match="found None for it"):
+            Saver().save(None, str(tmp_path / "m"))
+    assert list(tmp_path.iterdir()) == []

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ckptmgr import errors
+from ckptmgr import errors, graph
 from ckptmgr._proto.saver_pb2 import SaverDef
 from ckptmgr.graph.construction import create_op
 from ckptmgr.graph.graph import Graph
@@ -16,6 +16,11 @@ from ckptmgr.graph.saver import Saver
 from ckptmgr.graph.saver_builder import BaseSaverBuilder
 from ckptmgr.graph.variables import Variable
 from tests.graph.engines import OURS, described
+
+
+def test_what_a_program_extends_is_public() -> None:
+    assert graph.BaseSaverBuilder is BaseSaverBuilder
+    assert graph.SaveableObject is SaveableObject
 
 
 def variables(v1: Any) -> tuple[Any, Any, Any]:

@@ -134,6 +134,14 @@ def test_several_meta_graphs_need_tags(golden: Path) -> None:
         saved_model.load(golden / "saved_model_tf1" / "export", tags="train")
 
 
+@pytest.mark.parametrize("folder", ["saved_model_tf1/simple", "saved_model_tf2/module"])
+def test_a_signature_that_is_missing(golden: Path, folder: str) -> None:
+    model = saved_model.load(golden / folder)
+    with pytest.raises(KeyError, match=r"no signature 'nope'; its signatures are .*'serving_def"):
+        model.signatures["nope"]
+    assert model.signatures.get("nope") is None
+
+
 def test_what_simple_save_wrote(golden: Path) -> None:
     model = saved_model.load(golden / "saved_model_tf1" / "simple")
     assert_close(model.signatures["serving_default"](x=[1, 2])["y"], f32([3, 6]), 1e-5)

@@ -12,6 +12,7 @@ from typing import Any
 from ckptmgr import errors
 from ckptmgr.compat.v1.arithmetic import matmul
 from ckptmgr.compat.v1.conversion import convert_to_tensor, tensor
+from ckptmgr.compat.v1.namespaces import missing
 from ckptmgr.compat.v1.nn_functions import bias_add
 from ckptmgr.graph.initializers import Zeros
 from ckptmgr.graph.named_variables import get_variable
@@ -64,3 +65,7 @@ def flatten(inputs: Any, name: str | None = None) -> Tensor:
         )
     with variable_scope(name, "flatten"):
         return tensor("Reshape", [found, [-1, math.prod(size or 0 for size in sizes)]])
+
+
+def __getattr__(name: str) -> Any:
+    raise AttributeError(missing(f"{__name__}.{name}"))

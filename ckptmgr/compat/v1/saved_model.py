@@ -1,5 +1,15 @@
 """`tf.saved_model`: building and loading models to be served."""
 
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from ckptmgr.compat.v1.namespaces import missing
+from ckptmgr.compat.v1.scopes import control_dependencies, group
+from ckptmgr.compat.v1.state_functions import tables_initializer
+from ckptmgr.graph.operation import Operation
+from ckptmgr.graph.variables import global_variables_initializer, local_variables_initializer
 from ckptmgr.saved_model import builder, constants, loader
 from ckptmgr.saved_model import constants as signature_constants
 from ckptmgr.saved_model import constants as tag_constants
@@ -22,6 +32,26 @@ from ckptmgr.saved_model.signatures import (
 
 maybe_saved_model_directory = contains_saved_model
 
+
+def _initialize_all() -> Operation:
+    """For `main_op=`: what sets up variables and tables when the model is loaded.
+
+    As in TensorFlow it runs after the variables are restored, and gives them their initial values
+    again: a model whose values count names `tf.tables_initializer()` as its main_op.
+    """
+    return group(
+        global_variables_initializer(), local_variables_initializer(), tables_initializer()
+    )
+
+
+def main_op_with_restore(restore_op_name: Any) -> Operation:
+    """For `main_op=`: set up variables and tables, then run an operation that restores."""
+    with control_dependencies([_initialize_all()]):
+        return group(restore_op_name)
+
+
+main_op = SimpleNamespace(main_op=_initialize_all, main_op_with_restore=main_op_with_restore)
+
 __all__ = [
     "Builder",
     "build_signature_def",
@@ -34,6 +64,8 @@ __all__ = [
     "is_valid_signature",
     "load",
     "loader",
+    "main_op",
+    "main_op_with_restore",
     "maybe_saved_model_directory",
     "predict_signature_def",
     "regression_signature_def",
@@ -43,3 +75,7 @@ __all__ = [
     "tag_constants",
     "utils",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    raise AttributeError(missing(f"{__name__}.{name}"))

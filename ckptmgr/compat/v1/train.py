@@ -13,6 +13,7 @@ from ckptmgr._proto.feature_pb2 import BytesList, Feature, Features, FloatList, 
 from ckptmgr._proto.saver_pb2 import SaverDef
 from ckptmgr.bundle.checkpoint_reader import CheckpointReader as NewCheckpointReader
 from ckptmgr.compat.v1.checkpoint_initializers import init_from_checkpoint
+from ckptmgr.compat.v1.namespaces import missing
 from ckptmgr.formats.checkpoint_state import CheckpointState
 from ckptmgr.graph.graph import Graph, get_default_graph
 from ckptmgr.graph.graph_def import write_graph
@@ -114,3 +115,7 @@ def get_or_create_global_step(graph: Graph | None = None) -> Any:
 def global_step(sess: Any, global_step_tensor: Any) -> int:
     """The number of steps in a session."""
     return int(sess.run(global_step_tensor))
+
+
+def __getattr__(name: str) -> Any:
+    raise AttributeError(missing(f"{__name__}.{name}"))
