@@ -29,6 +29,8 @@ from __future__ import annotations
 import os
 import re
 import uuid
+from collections.abc import Sequence
+from typing import overload
 
 from ckptmgr import errors
 
@@ -86,13 +88,35 @@ def v1_shard_pattern(prefix: str, num_shards: int) -> str:
     return f"{prefix}-?????-of-{num_shards:05d}"
 
 
-def v1_shard_files(pattern: str) -> list[str] | None:
+class _V1Shards(Sequence[str]):
+    """The names of V1 shards, made when they are asked for: a pattern may count 99,999."""
+
+    def __init__(self, prefix: str, num_shards: int) -> None:
+        self._prefix = prefix
+        self._numbers = range(num_shards)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        numbers = self._numbers[index]
+        if isinstance(numbers, range):
+            return [v1_shard(self._prefix, number, len(self)) for number in numbers]
+        return v1_shard(self._prefix, numbers, len(self))
+
+
+def v1_shard_files(pattern: str) -> Sequence[str] | None:
     """The files that `run/model-?????-of-00002` stands for, or None for any other path."""
     match = re.search(r"-\?{5}-of-(\d{5})\Z", pattern)
     if match is None:
         return None
-    num_shards = int(match.group(1))
-    return [v1_shard(pattern[: match.start()], shard, num_shards) for shard in range(num_shards)]
+    return _V1Shards(pattern[: match.start()], int(match.group(1)))
 
 
 def v1_shards_behind(filename: str) -> list[str]:

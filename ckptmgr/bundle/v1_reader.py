@@ -8,7 +8,7 @@ Source: docs/formats/v1-checkpoint.md; tensorflow/core/util/tensor_slice_reader.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -43,8 +43,7 @@ class V1Reader:
     def __init__(self, storage: Storage, path: str) -> None:
         self.prefix = path
         files = naming.v1_shard_files(path) or [path]
-        found = [storage.stat(file) for file in files]
-        if not any(found):
+        if not any(storage.stat(file) for file in files):
             raise errors.CheckpointNotFound(f"no checkpoint at {path}")
         self._files = open_unchanged(storage, files, lambda: _OpenFiles(storage, files))
 
@@ -179,7 +178,7 @@ class V1Reader:
 class _OpenFiles:
     """The open files of one checkpoint, and what they list together."""
 
-    def __init__(self, storage: Storage, files: list[str]) -> None:
+    def __init__(self, storage: Storage, files: Sequence[str]) -> None:
         self.tables: list[TableFile] = []
         #: The file that has a slice of a tensor.
         self.owners: dict[tuple[str, TensorSlice], TableFile] = {}

@@ -15,8 +15,9 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 from ckptmgr import errors, naming, retention
@@ -234,8 +235,8 @@ def _files(storage: Storage, prefix: str, filenames: list[str]) -> tuple[FileInf
     return (*committing, *others) if committing else ()
 
 
-def _infos(storage: Storage, paths: list[str]) -> list[FileInfo]:
-    infos = [storage.stat(path) for path in paths]
+def _infos(storage: Storage, paths: Iterable[str]) -> list[FileInfo]:
+    infos = map(storage.stat, paths)
     return [info for info in infos if info is not None and not info.is_dir]
 
 
@@ -260,9 +261,9 @@ def _is_something_else(storage: Storage, prefix: str, filenames: list[str]) -> b
     )
 
 
-def _committing_files(prefix: str) -> list[str]:
+def _committing_files(prefix: str) -> Iterable[str]:
     """The files any of which makes a V2 or V1 checkpoint exist."""
-    return [naming.index_file(prefix), *(naming.v1_shard_files(prefix) or [prefix])]
+    return chain([naming.index_file(prefix)], naming.v1_shard_files(prefix) or [prefix])
 
 
 def _damage_of(storage: Storage, prefix: str) -> errors.CheckpointError | None:

@@ -15,6 +15,7 @@ import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import chain
 
 from ckptmgr import errors, naming
 from ckptmgr.bundle.index import read_header
@@ -420,8 +421,7 @@ def _exists(storage: Storage, prefix: str) -> bool:
 
 def _stat(storage: Storage, prefix: str) -> float | None:
     """The time of a checkpoint's index, or of its V1 file or first V1 shard there is."""
-    candidates = [naming.index_file(prefix), *(naming.v1_shard_files(prefix) or [prefix])]
-    for path in candidates:
+    for path in chain([naming.index_file(prefix)], naming.v1_shard_files(prefix) or [prefix]):
         info = storage.stat(path)
         if info is not None and not info.is_dir:
             return info.mtime_secs
