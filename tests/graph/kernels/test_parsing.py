@@ -23,7 +23,7 @@ def example(**features: Any) -> bytes:
             feature.int64_list.value.extend(values)
         else:
             feature.float_list.value.extend(values)
-    return message.SerializeToString()
+    return message.SerializeToString(deterministic=True)
 
 
 MESSAGES = [
