@@ -20,8 +20,12 @@ from ckptmgr.bundle.read_engine import Item, Run, checksum_mismatch, fill
 from ckptmgr.formats.bundle_entries import columns_of
 from ckptmgr.formats.bundle_entry import BundleEntry
 from ckptmgr.formats.crc32c import mask
+from ckptmgr.storage.protocol import ReadableFile
 
 _EMPTY_CHECKSUM = mask(0)
+
+# No writer lets tensors overlap; one that stores equal ones once would stay far below.
+_MOST_OVERLAP = 16
 
 # What is verified at once: long enough for every thread, short enough to be read again.
 _GROUP_BYTES = 256 << 20
@@ -51,10 +55,6 @@ def read_alone(
     if files.is_swapped:
         arrays.swap_bytes(array)
     return array
-
-
-# No writer lets tensors overlap; one that stores equal ones once would stay far below.
-_MOST_OVERLAP = 16
 
 
 class Batch:
@@ -92,8 +92,7 @@ class Batch:
         groups, others = neighbours.group(rows)
         self._fill(_in_order(rows, others[sizes_bytes[others] > 0]))
         for members in groups:
-            shard = self._files.shard_of(members.names[0], members.columns.entry(0))
-            self._cut(neighbours.read_block(shard, members, self._files.observer))
+            self._cut(_read_block(self._files, members))
         return self._found
 
     def _check_forms(self) -> list[np.dtype[Any]]:
@@ -117,29 +116,24 @@ class Batch:
         borders = np.flatnonzero(np.diff(columns.shard_ids[order])) + 1
         for of_shard in np.split(order, borders) if len(order) else ():
             try:
-                self._check_extent(of_shard[-1])
+                shard = _shard_of(self._files, self._rows, of_shard[-1])
             except errors.TruncatedFile:
                 for row in of_shard:
-                    self._check_extent(row)  # raises for the first that is cut off
-            self._check_overlap(of_shard)
+                    _shard_of(self._files, self._rows, row)  # raises for the first that is cut off
+                raise
+            self._check_overlap(of_shard, shard)
 
-    def _check_overlap(self, of_shard: Array) -> None:
+    def _check_overlap(self, of_shard: Array, shard: ReadableFile) -> None:
         """Refuse a shard that stands for far more than it holds, the same bytes in many tensors."""
-        columns = self._rows.columns
-        name = self._rows.names[of_shard[-1]]
-        shard = self._files.shard_of(name, columns.entry(of_shard[-1]))
-        total_bytes = columns.sizes_bytes[of_shard].sum(dtype=np.float64)
+        total_bytes = self._rows.columns.sizes_bytes[of_shard].sum(dtype=np.float64)
         if total_bytes > _MOST_OVERLAP * shard.size_bytes:
             raise errors.MalformedEntry(
                 f"the tensors of {shard.path} share its bytes",
                 path=self._files.index.path,
-                tensor=name,
+                tensor=self._rows.names[of_shard[-1]],
                 expected=f"at most {_MOST_OVERLAP} times {shard.size_bytes} bytes",
                 found=f"{total_bytes:.0f} bytes",
             )
-
-    def _check_extent(self, row: int) -> None:
-        self._files.shard_of(self._rows.names[row], self._rows.columns.entry(row))
 
     def _check_targets(self) -> None:
         columns = self._rows.columns
@@ -228,8 +222,7 @@ def _verify(files: BundleFiles, items: list[Item]) -> None:
     full = [row for row in _in_order(rows, others) if items[row][1].size_bytes]
     fill([run_of(files, *items[row], None) for row in full], files.observer)
     for members in groups:
-        shard = files.shard_of(members.names[0], members.columns.entry(0))
-        neighbours.read_block(shard, members, files.observer)
+        _read_block(files, members)
 
 
 def run_of(files: BundleFiles, name: str, entry: BundleEntry, target: memoryview | None) -> Run:
@@ -253,6 +246,15 @@ def _check_empty(files: BundleFiles, name: str, entry: BundleEntry) -> None:
     """Compare the checksum of a tensor without bytes."""
     if entry.crc32c != _EMPTY_CHECKSUM:
         raise checksum_mismatch(files.shard_path(entry.shard_id), name, entry.crc32c, 0)
+
+
+def _shard_of(files: BundleFiles, rows: Rows, row: int) -> ReadableFile:
+    """The file of a tensor, once it is sure that it holds it."""
+    return files.shard_of(rows.names[row], rows.columns.entry(row))
+
+
+def _read_block(files: BundleFiles, members: Rows) -> Block:
+    return neighbours.read_block(_shard_of(files, members, 0), members, files.observer)
 
 
 def _in_order(rows: Rows, numbers: Array) -> list[int]:

@@ -42,9 +42,7 @@ class TableFile:
             self._all = self._read_all()
             return
         try:
-            tail = file.read(file.size_bytes - table.FOOTER_BYTES, table.FOOTER_BYTES)
-            footer = decode_footer(tail, file.size_bytes)
-            self._separators = [*decode_block(_read_block(self._file, footer.index)).items()]
+            self._separators = _read_separators(file)
         except errors.CorruptCheckpoint as error:
             raise error.located(path=file.path) from None
 
@@ -94,12 +92,17 @@ def read_first_entry(file: ReadableFile) -> tuple[bytes, bytes] | None:
         CorruptCheckpoint: Naming the file.
     """
     try:
-        tail = file.read(file.size_bytes - table.FOOTER_BYTES, table.FOOTER_BYTES)
-        index = _read_block(file, decode_footer(tail, file.size_bytes).index)
-        handle = find_block([*decode_block(index).items()], b"")
+        handle = find_block(_read_separators(file), b"")
         return None if handle is None else decode_first_entry(_read_block(file, handle))
     except errors.CorruptCheckpoint as error:
         raise error.located(path=file.path) from None
+
+
+def _read_separators(file: ReadableFile) -> list[tuple[bytes, bytes]]:
+    """The entries of the index block: where each data block is, and which keys come before."""
+    tail = file.read(file.size_bytes - table.FOOTER_BYTES, table.FOOTER_BYTES)
+    footer = decode_footer(tail, file.size_bytes)
+    return [*decode_block(_read_block(file, footer.index)).items()]
 
 
 def _read_block(file: ReadableFile, handle: table.BlockHandle) -> bytes:

@@ -38,15 +38,6 @@ _MOST_GROUPS = 16
 _LARGEST_OFFSET = 1 << 28
 
 
-class EntryGroup(NamedTuple):
-    """Entries that differ in offset and checksum only."""
-
-    dtype: int
-    shape: tuple[int, ...]
-    shard_id: int
-    size_bytes: int
-
-
 class EntryColumns(NamedTuple):
     """What entries without slices say: one row per entry, int64 unless another type is named."""
 
@@ -120,26 +111,25 @@ def encode_entries(columns: EntryColumns) -> list[bytes]:
     borders = np.flatnonzero((kinds[:, 1:] != kinds[:, :-1]).any(0)) + 1
     encoded: list[bytes] = [b""] * len(order)
     for places in np.split(order, borders) if len(order) else ():
-        first = columns.entry(places[0])
-        group = EntryGroup(first.dtype, first.shape, first.shard_id, first.size_bytes)
-        found = encode_alike(group, columns.offsets[places], columns.checksums[places])
+        like = columns.entry(places[0])
+        found = encode_alike(like, columns.offsets[places], columns.checksums[places])
         for place, entry in zip(places.tolist(), found, strict=True):
             encoded[place] = entry
     return encoded
 
 
-def encode_alike(group: EntryGroup, offsets: Array, checksums: Array) -> list[bytes]:
-    """Encode the entries of a group, one for each offset (int64) and masked checksum (uint32)."""
+def encode_alike(like: BundleEntry, offsets: Array, checksums: Array) -> list[bytes]:
+    """Encode entries that differ in offset (int64) and masked checksum (uint32) only."""
     is_small = len(offsets) < _FEWEST_ALIKE
     if is_small or offsets.max() >= _LARGEST_OFFSET or not checksums.all():
         pairs = zip(offsets.tolist(), checksums.tolist(), strict=True)
-        return [_encode_one(group, *pair) for pair in pairs]
+        return [_encode_one(like, *pair) for pair in pairs]
     checksums = checksums.astype("<u4")
     encoded: list[bytes] = [b""] * len(offsets)
     lengths = _varint_lengths(offsets)
     for length in np.unique(lengths).tolist():
         places = np.flatnonzero(lengths == length)
-        rows = _rows(group, length, offsets[places], checksums[places])
+        rows = _rows(like, length, offsets[places], checksums[places])
         width = rows.shape[1]
         content = rows.tobytes()
         for row, place in enumerate(places.tolist()):
@@ -223,10 +213,8 @@ class _Decoded:
         return rows[~alike], places[~alike]
 
 
-def _encode_one(group: EntryGroup, offset: int, checksum: int) -> bytes:
-    return encode_entry(
-        BundleEntry(group.dtype, group.shape, group.shard_id, offset, group.size_bytes, checksum)
-    )
+def _encode_one(like: BundleEntry, offset: int, checksum: int) -> bytes:
+    return encode_entry(like._replace(offset=offset, crc32c=checksum))
 
 
 def _varint_lengths(offsets: Array) -> Array:
@@ -237,15 +225,15 @@ def _varint_lengths(offsets: Array) -> Array:
     return lengths
 
 
-def _rows(group: EntryGroup, length: int, offsets: Array, checksums: Array) -> Array:
+def _rows(like: BundleEntry, length: int, offsets: Array, checksums: Array) -> Array:
     """The entries whose offsets have varints of `length` bytes, one per row."""
     # Any offset of that length shows where the bytes that differ lie.
-    sample = _encode_one(group, int(offsets[0]), int(checksums[0]))
+    sample = _encode_one(like, int(offsets[0]), int(checksums[0]))
     rows = np.empty((len(offsets), len(sample)), np.uint8)
     rows[:] = np.frombuffer(sample, np.uint8)
     rows[:, -CRC32C_BYTES:] = checksums.view(np.uint8).reshape(-1, CRC32C_BYTES)
     # The same entry without an offset has the same bytes around it.
-    head = len(_common_prefix(sample, _encode_one(group, 0, int(checksums[0]))))
+    head = len(_common_prefix(sample, _encode_one(like, 0, int(checksums[0]))))
     for byte in range(length):
         septet = (offsets >> (7 * byte)) & 0x7F
         more = 0x80 if byte < length - 1 else 0

@@ -81,10 +81,6 @@ class RefVariable(Variable):
         with graph.colocate_with(self._variable.op):
             self._snapshot = create_op(graph, "Identity", [self._variable], name="read").outputs[0]
 
-    @property
-    def dtype(self) -> DType:
-        return self._variable.dtype
-
     def set_shape(self, shape: Any) -> None:
         self._variable.set_shape(shape)
         self._snapshot.set_shape(shape)

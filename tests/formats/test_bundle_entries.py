@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from ckptmgr.formats.bundle_entries import (
     EntryColumns,
-    EntryGroup,
     columns_of,
     concatenate,
     decode_entries,
@@ -20,7 +19,7 @@ from ckptmgr.formats.dtypes import DataType
 _borders = [0, 1, 127, 128, 2**14 - 1, 2**14, 2**21 - 1, 2**21, 2**28 - 1, 2**28, 2**40]
 
 
-def one_by_one(group: EntryGroup, offsets: list[int], checksums: list[int]) -> list[bytes]:
+def one_by_one(group: BundleEntry, offsets: list[int], checksums: list[int]) -> list[bytes]:
     return [
         encode_entry(
             BundleEntry(group.dtype, group.shape, group.shard_id, offset, group.size_bytes, crc)
@@ -33,13 +32,13 @@ def one_by_one(group: EntryGroup, offsets: list[int], checksums: list[int]) -> l
 @pytest.mark.parametrize(
     "group",
     [
-        EntryGroup(1, (256,), 0, 1024),
-        EntryGroup(1, (), 3, 4),
-        EntryGroup(9, (0, 3), 0, 0),
-        EntryGroup(2, (5, 40, 300), 70_000, 480_000),
+        BundleEntry(1, (256,), 0, size_bytes=1024),
+        BundleEntry(1, (), 3, size_bytes=4),
+        BundleEntry(9, (0, 3), 0, size_bytes=0),
+        BundleEntry(2, (5, 40, 300), 70_000, size_bytes=480_000),
     ],
 )
-def test_equals_one_by_one(group: EntryGroup, count: int) -> None:
+def test_equals_one_by_one(group: BundleEntry, count: int) -> None:
     offsets = [n * 997 for n in range(count)]
     checksums = [(n * 2654435761 + 1) % 2**32 for n in range(count)]
     found = encode_alike(group, np.array(offsets, np.int64), np.array(checksums, np.uint32))
@@ -56,7 +55,7 @@ def test_equals_one_by_one(group: EntryGroup, count: int) -> None:
     ),
 )
 def test_any_group(shard_id: int, size_bytes: int, pairs: list[tuple[int, int]]) -> None:
-    group = EntryGroup(1, (7, 9), shard_id, size_bytes)
+    group = BundleEntry(1, (7, 9), shard_id, size_bytes=size_bytes)
     offsets, checksums = [list(column) for column in zip(*pairs, strict=True)]
     found = encode_alike(group, np.array(offsets, np.int64), np.array(checksums, np.uint32))
     assert found == one_by_one(group, offsets, checksums)
