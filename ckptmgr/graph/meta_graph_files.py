@@ -1,5 +1,8 @@
 """MetaGraphs as files: binary, the text format or JSON.
 
+Binary ones carry a checksum, which TensorFlow skips: a flipped bit in a tensor's name would else
+restore another tensor's values, and nobody would know.
+
 Source: tensorflow/python/framework/meta_graph.py (read_meta_graph_file), graph_io.py.
 """
 
@@ -13,6 +16,7 @@ from google.protobuf import json_format, message, text_format
 
 from ckptmgr import errors, naming
 from ckptmgr._proto.meta_graph_pb2 import MetaGraphDef
+from ckptmgr.formats.sealed_message import seal, unseal
 from ckptmgr.storage.atomic import replace_file
 from ckptmgr.storage.posix import PosixStorage
 
@@ -22,7 +26,7 @@ def encode_meta_graph(meta_graph: MetaGraphDef, *, as_text: bool = False) -> byt
     if as_text:
         return text_format.MessageToString(meta_graph).encode()
     try:
-        return meta_graph.SerializeToString(deterministic=True)
+        return seal(meta_graph.SerializeToString(deterministic=True))
     except (message.EncodeError, ValueError):
         raise errors.GraphError(
             "a MetaGraph cannot be larger than 2 GB; keep large constants in variables"
@@ -47,6 +51,7 @@ def read_meta_graph_file(filename: str | os.PathLike[str]) -> MetaGraphDef:
 
     Raises:
         MalformedGraph: The file is none of these.
+        ChecksumMismatch, TruncatedFile: It is damaged.
         StorageError: It cannot be read.
     """
     path = errors.path_text(filename)
@@ -64,8 +69,13 @@ def decode_meta_graph(data: bytes, *, path: str | None = None) -> MetaGraphDef:
 
     Raises:
         MalformedGraph: There is none.
+        ChecksumMismatch, TruncatedFile: It is damaged.
     """
     meta_graph = MetaGraphDef()
+    try:
+        data = unseal(data)
+    except errors.CorruptCheckpoint as error:
+        raise error.located(path=path) from None
     try:
         meta_graph.ParseFromString(data)
     except message.DecodeError:

@@ -1,12 +1,12 @@
 """Reading all of a checkpoint, or of every checkpoint of a directory, to see whether it is whole.
 
     checkpoint   index and header, slices, every shard's presence and length, the checksum of every
-                 tensor, the manager's metadata
+                 tensor, the manager's metadata, the checksum of the graph in a `.meta` file
     directory    that of each checkpoint, then the state file against them, then what is left over
 
 Everything that is wrong is told, not only what comes first. Large tensors are read in chunks, by
 several threads, at the speed of the disk; what is read is not kept. What has no checksum cannot be
-verified: the graph in a `.meta` file, and bytes that no tensor covers.
+verified: a `.meta` file that TensorFlow wrote, and bytes that no tensor covers.
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 from ckptmgr import errors, naming
 from ckptmgr.bundle.checkpoint_reader import CheckpointReader
 from ckptmgr.formats.checkpoint_state import CheckpointState
+from ckptmgr.formats.crc32c import crc32c
+from ckptmgr.formats.sealed_message import SEAL_BYTES, check_seal, stored_checksum
 from ckptmgr.lifecycle import catalog, listing
 from ckptmgr.lifecycle.listing import ListedCheckpoint
 from ckptmgr.lifecycle.run_directory import RunDirectory
@@ -26,6 +29,17 @@ from ckptmgr.lifecycle.survey import Survey, survey
 from ckptmgr.storage import PosixStorage, Storage
 
 StrPath = str | os.PathLike[str]
+
+# What is told of a checkpoint, instead of ending the verification.
+_DAMAGE = (
+    errors.CorruptCheckpoint,
+    errors.StorageError,
+    errors.MissingExtra,
+    errors.UnsupportedDtype,
+)
+
+# Of a graph, at a time.
+_PART_BYTES = 4 << 20
 
 #: Told the prefix that is being read, and how many bytes were and will be read of everything; every
 #: few megabytes, from any thread.
@@ -187,14 +201,31 @@ def _read_all(
             catalog.read_metadata(reader)
     except errors.CheckpointNotFound:
         raise
-    except (
-        errors.CorruptCheckpoint,
-        errors.StorageError,
-        errors.MissingExtra,
-        errors.UnsupportedDtype,
-    ) as error:
+    except _DAMAGE as error:
+        damage.append(error)
+    try:
+        _check_meta_graph(storage, naming.meta_graph_file(prefix), meter)
+    except errors.FileMissing:
+        pass  # not every checkpoint has one
+    except _DAMAGE as error:
         damage.append(error)
     return num_tensors, damage
+
+
+def _check_meta_graph(storage: Storage, path: str, meter: _Meter) -> None:
+    with closing(storage.open(path)) as file:
+        try:
+            stored = stored_checksum(file.read(0, min(SEAL_BYTES, file.size_bytes)))
+            if stored is None:
+                return
+            crc = 0
+            for start in range(SEAL_BYTES, file.size_bytes, _PART_BYTES):
+                part = file.read(start, min(_PART_BYTES, file.size_bytes - start))
+                crc = crc32c(part, crc)
+                meter.read(len(part))
+            check_seal(stored, crc)
+        except errors.CorruptCheckpoint as error:
+            raise error.located(path=path) from None
 
 
 def _finding_of(error: errors.CheckpointError) -> Finding:

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from ckptmgr.errors import StorageError
+from ckptmgr.storage import reclaiming
 from ckptmgr.storage.buffers import as_bytes
 from ckptmgr.storage.failures import reported, system_error
 from ckptmgr.storage.lock import KernelLock
@@ -48,6 +49,8 @@ class PosixStorage:
 
     def create(self, path: str) -> WritableFile:
         """Open a new file for writing; `errors.FileExists` if the name is taken."""
+        # Whoever has just deleted to make room for it finds that room.
+        reclaiming.wait()
         with reported("create", path):
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             return _PosixWritableFile(os.open(path, flags, 0o666), path)
@@ -89,7 +92,7 @@ class PosixStorage:
     def unlink(self, path: str) -> None:
         """Remove the name of a file; those who have it open keep its content."""
         with reported("remove", path):
-            os.unlink(path)
+            reclaiming.unlink(path)
 
     def make_dirs(self, path: str) -> list[str]:
         """Create the directory and its parents; returns those that were not there."""

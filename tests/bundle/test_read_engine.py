@@ -105,7 +105,7 @@ def test_first_run_that_differs_is_named() -> None:
         fill(runs)
 
 
-@pytest.mark.parametrize("failing", [*range(6), 36])
+@pytest.mark.parametrize("failing", [*range(6), LARGE // CHUNK_BYTES])
 def test_a_failing_read_in_any_thread(failing: int) -> None:
     reads = itertools.count()
 

@@ -1,7 +1,8 @@
 """Flipped bits and cut files: is each found when the checkpoint is restored, or harmless?
 
 Two directories are saved, one of each format, with what a checkpoint can hold: numbers of many
-kinds, bfloat16, strings, a partitioned tensor, several shards, two steps. Then, again and again,
+kinds, bfloat16, strings, a partitioned tensor, several shards, two steps; and a third one with a
+graph, whose `.meta` is imported to restore it. Then, again and again,
 one bit of one file is flipped, or the file cut at any length, the newest checkpoint is restored in
 one of the ways that a user has, and the file is put back.
 
@@ -32,9 +33,12 @@ import numpy as np
 
 from ckptmgr import errors, events
 from ckptmgr.formats.tensor_slice import Extent, TensorSlice
+from ckptmgr.graph import Graph, Session, get_variable, global_variables, import_meta_graph
+from ckptmgr.graph import Saver as GraphSaver
 from ckptmgr.lifecycle.manager import CheckpointManager
 from ckptmgr.lifecycle.reading import load_checkpoint
 from ckptmgr.lifecycle.saver import Saver, WriteVersion
+from ckptmgr.lifecycle.state import latest_checkpoint
 from ckptmgr.lifecycle.variables import PartitionedVariable
 
 Values = dict[str, Any]
@@ -65,6 +69,7 @@ KINDS = (
     Kind("V2 state", "v2", "checkpoint"),
     Kind("V1 shards", "v1", "model-5-*"),
     Kind("V1 state", "v1", "checkpoint"),
+    Kind("meta graph", "graph", "model-5.meta"),
 )
 
 
@@ -73,6 +78,9 @@ KINDS = (
 
 def values_of(step: int, version: str) -> Values:
     random = np.random.default_rng(step)
+    if version == "graph":
+        # Names that are one bit apart: nothing but a checksum tells them from each other.
+        return {f"layer{n}": random.normal(size=(3, 5)).astype(np.float32) for n in range(8)}
     texts = np.empty((2, 3), object)
     texts.reshape(-1)[:] = [b"", b"a\0b", b"x" * 200, b"\xff" * 5, b"last", str(step).encode()]
     values: Values = {
@@ -117,8 +125,22 @@ def _saver(values: Values, version: str) -> Saver:
     )
 
 
+def _save_graph(run: Path) -> None:
+    graph = Graph()
+    with graph.as_default(), Session() as session:
+        for name, value in values_of(0, "graph").items():
+            get_variable(name, initializer=_zeros(value))
+        saver = GraphSaver()
+        for step in STEPS:
+            for variable in global_variables():
+                variable.load(values_of(step, "graph")[variable.op.name], session)
+            saver.save(session, str(run / "model"), step)
+
+
 def save_all(directory: Path) -> None:
-    """Both directories, `v2` and `v1`, in a new one."""
+    """The directories `v2`, `v1` and `graph`, in a new one."""
+    (directory / "graph").mkdir(parents=True)
+    _save_graph(directory / "graph")
     for version in ("v2", "v1"):
         run = directory / version
         run.mkdir(parents=True)
@@ -206,6 +228,20 @@ def _restore_saved(run: Path) -> Outcome:
         return Outcome(_step_of(reader.prefix), restored)
 
 
+def _import(run: Path) -> Outcome:
+    """The graph beside a checkpoint, and its variables as its Saver restores them."""
+    prefix = latest_checkpoint(run)
+    if prefix is None:
+        raise errors.CheckpointNotFound("there is none")
+    with Graph().as_default(), Session() as session:
+        saver = import_meta_graph(f"{prefix}.meta")
+        if saver is None:
+            raise errors.InvalidGraph("there is no Saver in it")
+        saver.restore(session, prefix)
+        found = {variable.op.name: session.run(variable) for variable in global_variables()}
+        return Outcome(_step_of(prefix), found)
+
+
 def _zeros(value: Any) -> Any:
     return np.full(value.shape, b"", object) if value.dtype.hasobject else np.zeros_like(value)
 
@@ -223,6 +259,7 @@ ROUTES: dict[str, dict[str, Callable[[Path], Outcome]]] = {
         "saver": _restore_saved,
     },
     "v1": {"reader": _read, "slices": _read_slices, "saver": _restore_saved},
+    "graph": {"import": _import},
 }
 UNVERIFIED = _read_unverified
 
@@ -255,13 +292,13 @@ def _listening() -> Iterator[_Ear]:
 
 
 class Laboratory:
-    """The two directories, and what they hold."""
+    """The directories, and what they hold."""
 
     def __init__(self, directory: Path) -> None:
         save_all(directory)
         self._directory = directory
         self._expected = {
-            (version, step): values_of(step, version) for version in ("v2", "v1") for step in STEPS
+            (version, step): values_of(step, version) for version in ROUTES for step in STEPS
         }
 
     def sound(self, version: str, route: Callable[[Path], Outcome]) -> str:

@@ -16,6 +16,7 @@ from ckptmgr._proto.control_flow_pb2 import CondContextDef
 from ckptmgr._proto.graph_pb2 import GraphDef
 from ckptmgr._proto.meta_graph_pb2 import CollectionDef, MetaGraphDef
 from ckptmgr._proto.queue_runner_pb2 import QueueRunnerDef
+from ckptmgr.formats.sealed_message import SEAL_BYTES
 from ckptmgr.graph import op_defs
 from ckptmgr.graph.construction import create_op
 from ckptmgr.graph.graph import Graph
@@ -386,6 +387,37 @@ def test_files_that_are_no_graphs(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "m.meta"
     path.write_bytes(data)
     with pytest.raises(errors.MalformedGraph, match=r"m\.meta"):
+        read_meta_graph_file(path)
+
+
+@pytest.mark.parametrize("damage", ["layer1", "layer"])
+def test_a_name_that_is_another_one_restores_nothing(tmp_path: Path, damage: str) -> None:
+    """One bit of `layer0` gives `layer1`, whose values would fit."""
+    with Graph().as_default(), Session() as session:
+        for number in range(2):
+            Variable(np.full(3, number, np.float32), name=f"layer{number}").load(
+                np.full(3, number), session
+            )
+        prefix = str(Saver().save(session, str(tmp_path / "m")))
+    path = tmp_path / "m.meta"
+    content = path.read_bytes()
+    names = content.index(b"layer0", content.index(b"save/RestoreV2/tensor_names"))
+    path.write_bytes(content[:names] + damage.encode() + content[names + 6 :])
+    with Graph().as_default(), pytest.raises(errors.ChecksumMismatch, match=r"m\.meta: "):
+        import_meta_graph(path)
+    path.write_bytes(content[SEAL_BYTES:names] + damage.encode() + content[names + 6 :])
+    if damage == "layer1":  # without the checksum nobody would know
+        with Graph().as_default(), Session() as session:
+            saver = import_meta_graph(path)
+            assert saver is not None
+            saver.restore(session, prefix)
+            assert session.run("layer0:0").tolist() == [1, 1, 1]
+
+
+def test_an_empty_file_is_no_empty_graph(tmp_path: Path) -> None:
+    path = tmp_path / "m.meta"
+    path.write_bytes(b"")
+    with pytest.raises(errors.TruncatedFile, match=r"m\.meta"):
         read_meta_graph_file(path)
 
 

@@ -11,6 +11,9 @@ import pytest
 
 import ckptmgr
 from ckptmgr import CheckpointManager, PartitionedVariable, Saver, errors, naming
+from ckptmgr.formats.sealed_message import SEAL_BYTES
+from ckptmgr.graph import Graph, Session, Variable
+from ckptmgr.graph import Saver as GraphSaver
 from ckptmgr.lifecycle.metadata import METADATA_NAME
 from ckptmgr.lifecycle.verification import Finding, Verification
 from ckptmgr.storage import FileLock, MemoryStorage, PosixStorage, WritableFile
@@ -220,6 +223,41 @@ def test_v1(golden: Path, tmp_path: Path) -> None:
     (finding,) = ckptmgr.verify(tmp_path).damage
 
     assert (finding.kind, finding.path) == ("ChecksumMismatch", str(tmp_path / "model.ckpt-10"))
+
+
+def save_graph(directory: Path) -> Path:
+    """Save step 2 with a graph; the path of the graph."""
+    with Graph().as_default(), Session() as session:
+        session.run(Variable([1.0, 2.0], name="w").initializer)
+        return Path(f"{GraphSaver().save(session, str(directory / 'model.ckpt'), 2)}.meta")
+
+
+def test_a_whole_graph_is_silent(tmp_path: Path) -> None:
+    meta = save_graph(tmp_path)
+    assert ckptmgr.verify(tmp_path).is_whole
+    content = meta.read_bytes()[SEAL_BYTES:]  # as TensorFlow would have written it
+    meta.write_bytes(content)
+    assert ckptmgr.verify(tmp_path).is_whole
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        (lambda content: content[:-1], "ChecksumMismatch"),
+        (lambda content: content[:5], "TruncatedFile"),
+        (lambda content: b"", "TruncatedFile"),
+        (lambda content: content[:-1] + b"?", "ChecksumMismatch"),
+    ],
+    ids=["cut", "cut in the checksum", "empty", "changed"],
+)
+def test_a_damaged_graph_is_found(
+    tmp_path: Path, change: Callable[[bytes], bytes], kind: str
+) -> None:
+    meta = save_graph(tmp_path)
+    meta.write_bytes(change(meta.read_bytes()))
+    flip(tmp_path / SHARD, 0)
+    kinds = [(finding.kind, finding.path) for finding in ckptmgr.verify(tmp_path).damage]
+    assert kinds == [("ChecksumMismatch", str(tmp_path / SHARD)), (kind, str(meta))]
 
 
 def test_a_finding_reads_like_its_error(tmp_path: Path) -> None:
