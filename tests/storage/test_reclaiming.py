@@ -1,4 +1,4 @@
-"""Large files: the name goes at once, the space in the background, and before it is needed again."""
+"""Large files: the name goes at once, their space in the background."""
 
 from __future__ import annotations
 
