@@ -86,7 +86,10 @@ def _weakly_typed(array: Array) -> Any:
 
 
 def _is_key(value: Any) -> bool:
-    return bool(jnp.issubdtype(value.dtype, jax.dtypes.prng_key))
+    # Those of keys are no dtypes of NumPy's; asking JAX takes ten times as long.
+    return not isinstance(value.dtype, np.dtype) and bool(
+        jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+    )
 
 
 def _implementation(key: Any) -> str:

@@ -10,9 +10,11 @@ cannot tell stands behind a colon (`torch:generator:cpu`, `jax:key:threefry2x32`
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib
 import sys
+from collections.abc import Mapping
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -64,12 +66,30 @@ class Adapter(Protocol):
 
 def adapter_of(value: Any) -> Adapter | None:
     """The adapter that knows a value, None for what is no framework's leaf."""
+    found = adapter_and_kind(value)
+    return None if found is None else found[0]
+
+
+def adapter_and_kind(value: Any) -> tuple[Adapter, str] | None:
+    """`adapter_of`, and the kind of the leaf."""
     # mypy asks whether the instances can be hashed.
     framework = _framework_of(type(value))  # type: ignore[arg-type]
     if framework is None:
         return None
     adapter = _adapter(framework)
-    return adapter if adapter.kind_of(value) is not None else None
+    kind = adapter.kind_of(value)
+    return None if kind is None else (adapter, kind)
+
+
+def is_only_a_leaf(value: Any) -> bool:
+    """Whether it is of a framework's type whose instances are no containers, and have no state."""
+    return _makes_only_leaves(type(value))  # type: ignore[arg-type]
+
+
+@functools.lru_cache(maxsize=1024)
+def _makes_only_leaves(kind: type) -> bool:
+    is_container = issubclass(kind, Mapping | list | tuple) or dataclasses.is_dataclass(kind)
+    return not is_container and _framework_of(kind) is not None and not hasattr(kind, "state_dict")
 
 
 def parts_of(value: Any) -> dict[str, Any] | None:
@@ -81,6 +101,11 @@ def parts_of(value: Any) -> dict[str, Any] | None:
 def is_foreign(kind: str) -> bool:
     """Whether a kind is that of a framework's leaf."""
     return kind.partition(":")[0] in _FRAMEWORKS.values()
+
+
+def array_can_change(value: Any, kind: str) -> bool:
+    """`Adapter.array_can_change` of a value of a framework's kind."""
+    return _adapter(kind.partition(":")[0]).array_can_change(value)
 
 
 def is_plain(kind: str) -> bool:

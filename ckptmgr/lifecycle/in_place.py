@@ -134,10 +134,11 @@ def _can_change(value: Any, tensor: StoredTensor) -> bool:
     if isinstance(value, np.ndarray):
         # Others are replaced, as strings that are too short for what is stored.
         return value.flags.writeable and value.dtype.newbyteorder("=") == tensor.dtype
-    adapter = foreign.adapter_of(value)
-    if adapter is None or adapter.is_immutable(value):
+    found = foreign.adapter_and_kind(value)
+    if found is None:
         return False
-    return foreign.is_plain(str(adapter.kind_of(value)))
+    adapter, kind = found
+    return not adapter.is_immutable(value) and foreign.is_plain(kind)
 
 
 def _memory_of(leaf: Leaf) -> Array | None:

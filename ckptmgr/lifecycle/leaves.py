@@ -80,11 +80,12 @@ def encode_leaf(value: Any, name: str) -> tuple[str, np.ndarray[Any, Any] | None
 
 def outline_leaf(value: Any, name: str) -> tuple[str, np.ndarray[Any, Any] | None]:
     """`encode_leaf` for the sake of shape and dtype: a framework's values are not looked at."""
-    adapter = None if isinstance(value, np.ndarray) else foreign.adapter_of(value)
-    if adapter is None:
+    found = None if isinstance(value, np.ndarray) else foreign.adapter_and_kind(value)
+    if found is None:
         return encode_leaf(value, name)
+    adapter, kind = found
     shape, dtype = _converted(adapter.outline, value, name)
-    return str(adapter.kind_of(value)), np.broadcast_to(np.empty((), dtype), shape)
+    return kind, np.broadcast_to(np.empty((), dtype), shape)
 
 
 def is_array(kind: str) -> bool:
@@ -154,8 +155,8 @@ _DECODERS: dict[str, tuple[Any, Any]] = {
 
 
 def _encode_other(value: Any, name: str) -> tuple[str, np.ndarray[Any, Any]]:
-    if (adapter := foreign.adapter_of(value)) is not None:
-        kind = str(adapter.kind_of(value))
+    if (found := foreign.adapter_and_kind(value)) is not None:
+        adapter, kind = found
         return kind, _encode_array(_converted(adapter.to_array, value, name), name)[1]
     if _is_labelled(value):
         raise errors.UnsupportedLeaf(

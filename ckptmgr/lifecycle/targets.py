@@ -27,19 +27,23 @@ def leaves_of(node: Any, path: Path) -> Iterator[tuple[Path, Any]]:
     children = children_of(node)
     if not children or isinstance(node, list | tuple):
         yield path, node
-    if children:
-        for key, child in children:
+    for key, child in children or ():
+        if type(child) is np.ndarray:  # as most are; a state may have very many
+            yield (*path, str(key)), child
+        else:
             yield from leaves_of(child, (*path, str(key)))
 
 
 def loads_itself(node: Any) -> bool:
     """Whether it is given its state instead of being filled."""
+    if isinstance(node, np.ndarray):
+        return False
     return tree.is_stateful(node) or tree.is_random_generator(node)
 
 
 def children_of(node: Any) -> list[tuple[Any, Any]] | None:
     """The keys and children of a container, None for a leaf."""
-    if isinstance(node, np.ndarray) or loads_itself(node):
+    if isinstance(node, np.ndarray) or foreign.is_only_a_leaf(node) or loads_itself(node):
         return None
     if isinstance(node, Mapping):
         return list(node.items())
@@ -57,7 +61,9 @@ def filled(node: Any, path: Path, decoded: Mapping[Path, Any]) -> Any:
         return fill_leaf(node, decoded[path])
     replaced = {}
     for key, child in children:
-        new = filled(child, (*path, str(key)), decoded)
+        at = (*path, str(key))
+        is_leaf = type(child) is np.ndarray
+        new = fill_leaf(child, decoded[at]) if is_leaf else filled(child, at, decoded)
         if new is not child:
             replaced[key] = new
     return _with_replaced(node, replaced) if replaced else node
@@ -65,10 +71,12 @@ def filled(node: Any, path: Path, decoded: Mapping[Path, Any]) -> Any:
 
 def fill_leaf(leaf: Any, value: Any) -> Any:
     """Give a leaf its value; returns the leaf, or what takes its place."""
-    if value is LEFT_OUT or loads_itself(leaf):
+    if value is LEFT_OUT:
         return leaf
     if isinstance(leaf, np.ndarray):
         return _fill_array(leaf, value)
+    if loads_itself(leaf):
+        return leaf
     if isinstance(leaf, MutableMapping):
         leaf.update(value)
         return leaf

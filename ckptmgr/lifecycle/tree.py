@@ -144,7 +144,7 @@ def _flatten(node: Any, path: tuple[str, ...], parts: _Parts) -> Skeleton:
             f"the state is nested deeper than {DEPTH_LIMIT} levels, at {name_of(path[:6])!r}...: "
             f"does it contain itself?"
         )
-    if isinstance(node, np.ndarray):
+    if isinstance(node, np.ndarray) or foreign.is_only_a_leaf(node):
         return _flatten_leaf(node, path, parts)
     if is_stateful(node):
         return {"object": _flatten(node.state_dict(), path, parts)}
@@ -197,15 +197,15 @@ def _validate_names(names: Collection[str]) -> None:
 
 def _flatten_leaf(value: Any, path: tuple[str, ...], parts: _Parts) -> str:
     name = name_of(path)
-    validate_name(name)
     kind, array = parts.encode(value, name)
-    if array is not None:
-        if name in parts.arrays:
-            raise _duplicate(name)
-        parts.arrays[name] = array
-        adapter = foreign.adapter_of(value) if foreign.is_foreign(kind) else None
-        if adapter is not None and not adapter.array_can_change(value):
-            parts.immutable.add(id(array))
+    if array is None:
+        validate_name(name)  # of arrays, all are validated at once
+        return kind
+    if name in parts.arrays:
+        raise _duplicate(name)
+    parts.arrays[name] = array
+    if foreign.is_foreign(kind) and not foreign.array_can_change(value, kind):
+        parts.immutable.add(id(array))
     return kind
 
 
