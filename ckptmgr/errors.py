@@ -15,13 +15,8 @@ place (`ValueError`, `KeyError`, `FileNotFoundError`, ...).
 from __future__ import annotations
 
 import difflib
-import math
-import numbers
-import operator
-import os
 from collections.abc import Iterable
-from contextlib import suppress
-from typing import SupportsIndex, TypeVar, cast
+from typing import TypeVar
 
 
 class CheckpointError(Exception):
@@ -313,12 +308,47 @@ class OperandDamaged(ExecutionFailed, DataLoss):
     """An operation read a file that is damaged."""
 
 
-class LimitReached(ExecutionFailed):
+class StatusError(CheckpointError):
+    """What programs also raise themselves, with TensorFlow's arguments: node_def, op, message."""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*arguments[2:3] or arguments)
+
+    @property
+    def message(self) -> str:
+        return str(self)
+
+
+class OutOfRange(StatusError):
+    """There is no more: an input, or a counter, is at its end."""
+
+
+class LimitReached(ExecutionFailed, OutOfRange):
     """A counter is at its end."""
 
 
+class DeadlineExceeded(StatusError, TimeoutError):
+    """Something was waited for and did not come in time."""
+
+
 class SessionClosed(CheckpointError, RuntimeError):
-    """A session was used after `close()`."""
+    """A session was used after it was closed, or told to stop."""
+
+
+class ModelNotReady(CheckpointError, RuntimeError):
+    """Variables of a session have no values, and nothing that was given sets them."""
+
+
+class NotExactlyOne(GraphError, RuntimeError):
+    """A graph has none, or several, of what it must have one of: a step, a Saver, an operation."""
+
+
+class ThreadsStillRunning(CheckpointError, RuntimeError):
+    """Threads that were told to stop did not, in the time that they were given."""
+
+
+class SupervisorMisused(CheckpointError, RuntimeError):
+    """A Supervisor was asked for what it was not made for."""
 
 
 class EmptyGraph(GraphError, RuntimeError):
@@ -405,7 +435,7 @@ class NotADirectory(StorageError, NotADirectoryError):
     """A file stands where a directory is needed."""
 
 
-class LockTimeout(CheckpointError, TimeoutError):
+class LockTimeout(DeadlineExceeded):
     """Another process kept the directory's lock for longer than we were told to wait."""
 
 
@@ -444,65 +474,3 @@ def near_misses(name: str, known: Iterable[str], limit: int = 3) -> str:
     same_leaf = [other for other in names if other.rsplit("/", 1)[-1].casefold() == last]
     found = list(dict.fromkeys([*close, *same_leaf]))[:limit]
     return f" Did you mean {' or '.join(map(repr, found))}?" if found else ""
-
-
-# --------------------------------------------------------------------------- arguments of any layer
-
-
-def path_text(path: str | os.PathLike[str]) -> str:
-    """`path` as str; raises InvalidArgument for anything that is not a path."""
-    try:
-        text = os.fspath(path)
-    except TypeError:
-        raise InvalidArgument(
-            f"a path must be a str or os.PathLike, found {type(path).__name__}"
-        ) from None
-    if not isinstance(text, str):
-        raise InvalidArgument(f"a path must be text, found bytes {text!r}")
-    if not text:
-        raise InvalidArgument("a path must not be empty")
-    if text.startswith("~"):
-        # Taken as it is, it would make a directory called ~.
-        raise InvalidArgument(
-            f"path {text!r} begins with ~, which only a shell expands; use os.path.expanduser "
-            f"(or ./~ for a name that does begin so)"
-        )
-    return text
-
-
-def whole_number(name: str, value: object, *, least: int = 1, also: str = "") -> int:
-    """`value`, an int or what counts as one, as an int; otherwise raises InvalidArgument.
-
-    Args:
-        name: What the user calls the argument.
-        also: What else it may be, for the message: " or None".
-    """
-    number = least - 1
-    # By name: NumPy's bool is none of Python's, and older versions of it still pass for an index.
-    if type(value).__name__ not in {"bool", "bool_"}:
-        with suppress(TypeError):
-            number = operator.index(cast(SupportsIndex, value))
-    if number < least:
-        kind = "a positive integer" if least == 1 else f"an integer of at least {least}"
-        raise InvalidArgument(f"{name} must be {kind}{also}, found {value!r:.80}")
-    return number
-
-
-def real_number(name: str, value: object, *, zero: bool = False, also: str = "") -> float:
-    """`value`, a number above zero, as an int or a float; otherwise raises InvalidArgument.
-
-    Infinity is one; an int that is too large for a float is not.
-
-    Args:
-        name: What the user calls the argument.
-        zero: Whether it may be zero.
-        also: What else it may be, for the message: " or None".
-    """
-    number = math.nan
-    if not isinstance(value, bool) and isinstance(value, numbers.Real):
-        with suppress(OverflowError):
-            number = float(value)
-    if not (number >= 0 if zero else number > 0):
-        kind = "a number of at least zero" if zero else "a positive number"
-        raise InvalidArgument(f"{name} must be {kind}{also}, found {value!r:.80}")
-    return value if isinstance(value, int | float) else number

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from ckptmgr import errors
+from ckptmgr import arguments, errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class LatestN(_Combinable):
 
     def __post_init__(self) -> None:
         if self.n is not None:
-            _set(self, "n", errors.whole_number("LatestN: n", self.n, also=" or None"))
+            _set(self, "n", arguments.whole_number("LatestN: n", self.n, also=" or None"))
 
     def wants(self, view: View) -> Mapping[str, Wish]:
         newest = view.tracked if self.n is None else view.tracked[-self.n :]
@@ -113,7 +113,7 @@ class EveryNHours(_Combinable):
     hours: float
 
     def __post_init__(self) -> None:
-        _set(self, "hours", errors.real_number("EveryNHours: hours", self.hours))
+        _set(self, "hours", arguments.real_number("EveryNHours: hours", self.hours))
 
     def wants(self, view: View) -> Mapping[str, Wish]:
         wanted = {}
@@ -133,7 +133,7 @@ class EveryNSteps(_Combinable):
     n: int
 
     def __post_init__(self) -> None:
-        _set(self, "n", errors.whole_number("EveryNSteps: n", self.n))
+        _set(self, "n", arguments.whole_number("EveryNSteps: n", self.n))
 
     def wants(self, view: View) -> Mapping[str, Wish]:
         return {
@@ -160,7 +160,7 @@ class BestN(_Combinable):
     mode: str = "min"
 
     def __post_init__(self) -> None:
-        _set(self, "n", errors.whole_number("BestN: n", self.n))
+        _set(self, "n", arguments.whole_number("BestN: n", self.n))
         if self.mode not in {"min", "max"}:
             raise errors.InvalidArgument(f"BestN: mode must be 'min' or 'max', found {self.mode!r}")
         if not isinstance(self.metric, str) or not self.metric:
@@ -275,14 +275,15 @@ def from_arguments(
 ) -> Policy:
     """The policy that the manager's shorthand arguments mean."""
     if max_to_keep is not None:
-        max_to_keep = errors.whole_number("max_to_keep", max_to_keep, also=" or None (keeps all)")
+        none = " or None (keeps all)"
+        max_to_keep = arguments.whole_number("max_to_keep", max_to_keep, also=none)
     policies: list[Policy] = [LatestN(max_to_keep)]
     if keep_checkpoint_every_n_hours is not None:
         name = "keep_checkpoint_every_n_hours"
-        hours = errors.real_number(name, keep_checkpoint_every_n_hours, also=" or None")
+        hours = arguments.real_number(name, keep_checkpoint_every_n_hours, also=" or None")
         policies.append(EveryNHours(hours))
     if keep_every_n_steps is not None:
-        n = errors.whole_number("keep_every_n_steps", keep_every_n_steps, also=" or None")
+        n = arguments.whole_number("keep_every_n_steps", keep_every_n_steps, also=" or None")
         policies.append(EveryNSteps(n))
     if isinstance(keep_best, BestN):
         policies.append(keep_best)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ckptmgr import errors, naming
+from ckptmgr import arguments, errors, naming
 from ckptmgr.bundle import arrays
 from ckptmgr.bundle.arrays import Array
 from ckptmgr.bundle.read_engine import ReadObserver
@@ -55,7 +55,7 @@ class CheckpointReader:
         storage: Storage | None = None,
         observer: ReadObserver | None = None,
     ) -> None:
-        self._prefix = errors.path_text(prefix)
+        self._prefix = arguments.path_text(prefix)
         self._uses_maps = mmap
         self._reader = _open(storage or PosixStorage(), self._prefix, observer)
 

@@ -17,7 +17,7 @@ from contextlib import closing
 
 from google.protobuf import message, text_format
 
-from ckptmgr import errors, naming
+from ckptmgr import arguments, errors, naming
 from ckptmgr._proto.graph_pb2 import GraphDef
 from ckptmgr._proto.op_def_pb2 import OpList
 from ckptmgr.graph.graph import Graph, get_default_graph
@@ -112,7 +112,7 @@ def write_graph(
         if isinstance(graph_or_graph_def, Graph)
         else graph_or_graph_def
     )
-    directory = errors.path_text(logdir)
+    directory = arguments.path_text(logdir)
     path = os.path.join(directory, name)
     data = (
         text_format.MessageToString(graph_def).encode()
@@ -134,7 +134,7 @@ def read_graph_def(path: str | os.PathLike[str]) -> GraphDef:
         MalformedGraph: The file is neither.
         StorageError: It cannot be read.
     """
-    name = errors.path_text(path)
+    name = arguments.path_text(path)
     with closing(PosixStorage().open(name)) as file:
         return decode_graph_def(file.read(0, file.size_bytes), path=name)
 

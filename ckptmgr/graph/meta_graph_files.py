@@ -14,7 +14,7 @@ from contextlib import closing
 
 from google.protobuf import json_format, message, text_format
 
-from ckptmgr import errors, naming
+from ckptmgr import arguments, errors, naming
 from ckptmgr._proto.meta_graph_pb2 import MetaGraphDef
 from ckptmgr.formats.sealed_message import seal, unseal
 from ckptmgr.storage.atomic import replace_file
@@ -37,7 +37,7 @@ def write_meta_graph(
     meta_graph: MetaGraphDef, filename: str | os.PathLike[str], *, as_text: bool = False
 ) -> str:
     """Write a MetaGraph to a file, which is made in one step, and return its path."""
-    path = errors.path_text(filename)
+    path = arguments.path_text(filename)
     data = encode_meta_graph(meta_graph, as_text=as_text)
     storage = PosixStorage()
     storage.make_dirs(naming.directory_of(path))
@@ -54,7 +54,7 @@ def read_meta_graph_file(filename: str | os.PathLike[str]) -> MetaGraphDef:
         ChecksumMismatch, TruncatedFile: It is damaged.
         StorageError: It cannot be read.
     """
-    path = errors.path_text(filename)
+    path = arguments.path_text(filename)
     try:
         file = PosixStorage().open(path)
     except errors.FileMissing:

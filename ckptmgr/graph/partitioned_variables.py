@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from ckptmgr import errors
+from ckptmgr import arguments, errors
 from ckptmgr.graph.construction import constant, create_op
 from ckptmgr.graph.dtypes import DType, as_dtype
 from ckptmgr.graph.graph import Graph
@@ -235,10 +235,10 @@ def variable_axis_size_partitioner(
     max_shards: int | None = None,
 ) -> Partitioner:
     """Divide one dimension so that no part is larger than so many bytes."""
-    errors.whole_number("max_shard_bytes", max_shard_bytes)
-    errors.whole_number("bytes_per_string_element", bytes_per_string_element)
+    arguments.whole_number("max_shard_bytes", max_shard_bytes)
+    arguments.whole_number("bytes_per_string_element", bytes_per_string_element)
     if max_shards is not None:
-        errors.whole_number("max_shards", max_shards)
+        arguments.whole_number("max_shards", max_shards)
 
     def partitioner(shape: Any, dtype: Any) -> list[int]:
         sizes = _known_sizes(shape)

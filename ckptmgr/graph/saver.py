@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from ckptmgr import errors, naming
+from ckptmgr import arguments, errors, naming
 from ckptmgr._proto.meta_graph_pb2 import MetaGraphDef
 from ckptmgr._proto.saver_pb2 import SaverDef
 from ckptmgr.bundle import writer
@@ -201,7 +201,7 @@ class Saver:
 
         return writes_to.save_staged(
             None if self._is_empty else lambda prefix, options: self._stage(sess, prefix, options),
-            errors.path_text(save_path),
+            arguments.path_text(save_path),
             _step_number(sess, global_step),
             latest_filename,
             write_state=write_state,
@@ -252,7 +252,7 @@ class Saver:
         assert self.saver_def is not None
         if save_path is None:
             raise errors.InvalidArgument("Can't load save_path when it is None.")
-        prefix = errors.path_text(save_path)
+        prefix = arguments.path_text(save_path)
         if not state.checkpoint_exists(prefix, storage=self._storage):
             raise errors.CheckpointNotFound(
                 f"The passed save_path is not a valid checkpoint: {prefix}"

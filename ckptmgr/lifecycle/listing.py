@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
-from ckptmgr import errors, naming, retention
+from ckptmgr import arguments, errors, naming, retention
 from ckptmgr.bundle.checkpoint_reader import CheckpointReader
 from ckptmgr.bundle.index import BundleIndex
 from ckptmgr.bundle.opening import open_unchanged
@@ -79,7 +79,7 @@ def list_checkpoints(
         FileMissing, NotADirectory: There is no such directory.
     """
     storage = storage or PosixStorage()
-    run = RunDirectory(storage, errors.path_text(directory))
+    run = RunDirectory(storage, arguments.path_text(directory))
     run.require()
     stored = _stored_state(storage, run.path)
     found = _with_shared_bytes(find_checkpoints(run, stored, checkpoint_name))
@@ -117,7 +117,7 @@ def find_checkpoints(
 def look_at(prefix: StrPath, *, storage: Storage | None = None) -> ListedCheckpoint | None:
     """One checkpoint, V2 or V1, as far as its own files tell; None if there is none."""
     storage = storage or PosixStorage()
-    text = errors.path_text(prefix)
+    text = arguments.path_text(prefix)
     try:
         filenames = storage.list_dir(naming.directory_of(text))
     except (errors.FileMissing, errors.NotADirectory):
@@ -134,7 +134,7 @@ def newest_prefix(directory: StrPath, *, storage: Storage | None = None) -> str 
         FileMissing, NotADirectory: There is no such directory.
     """
     storage = storage or PosixStorage()
-    run = RunDirectory(storage, errors.path_text(directory))
+    run = RunDirectory(storage, arguments.path_text(directory))
     run.require()
     stored = _stored_state(storage, run.path)
     if stored is not None:

@@ -18,7 +18,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
-from ckptmgr import errors, events, naming, retention
+from ckptmgr import arguments, errors, events, naming, retention
 from ckptmgr.lifecycle import catalog
 from ckptmgr.lifecycle.background import SaveHandle
 from ckptmgr.lifecycle.ledger import Ledger, Listener
@@ -106,7 +106,7 @@ class CheckpointManager:
         storage: Storage | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        path = errors.path_text(directory)
+        path = arguments.path_text(directory)
         naming.validate_filename(checkpoint_name, "checkpoint_name")
         naming.validate_prefix(os.path.join(path, checkpoint_name))
         self._state = state

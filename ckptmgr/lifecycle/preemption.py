@@ -14,7 +14,7 @@ import signal
 import time
 from collections.abc import Iterable
 
-from ckptmgr import errors, events, naming
+from ckptmgr import arguments, errors, events, naming
 from ckptmgr.lifecycle.ledger import Listener
 from ckptmgr.lifecycle.pipeline import SavePipeline
 from ckptmgr.lifecycle.progress import RevocableProgress
@@ -44,7 +44,7 @@ class Preemption:
     ) -> None:
         signals = signals_of(save_on_signal)
         if grace_secs is not None:
-            errors.real_number("preemption_grace_secs", grace_secs, also=" or None")
+            arguments.real_number("preemption_grace_secs", grace_secs, also=" or None")
             if not signals:
                 raise errors.InvalidArgument("preemption_grace_secs needs save_on_signal")
         self._grace_secs = grace_secs

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ckptmgr import errors, naming
+from ckptmgr import arguments, errors, naming
 from ckptmgr.bundle.checkpoint_reader import CheckpointReader
 from ckptmgr.lifecycle.state import latest_checkpoint
 from ckptmgr.storage import PosixStorage, Storage
@@ -28,7 +28,7 @@ def load_checkpoint(
         CheckpointNotFound: There is none.
     """
     storage = storage or PosixStorage()
-    prefix = _prefix_of(storage, errors.path_text(ckpt_dir_or_file))
+    prefix = _prefix_of(storage, arguments.path_text(ckpt_dir_or_file))
     return CheckpointReader(prefix, mmap=mmap, storage=storage)
 
 

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate, zip_longest
 
-from ckptmgr import errors, naming, retention
+from ckptmgr import arguments, errors, naming, retention
 from ckptmgr.formats.checkpoint_state import CheckpointState
 from ckptmgr.lifecycle import state
 from ckptmgr.lifecycle.listing import ListedCheckpoint
@@ -76,7 +76,7 @@ def repair(
         DirectoryInUse: A writer lives, or has been there meanwhile; nothing was changed.
     """
     storage = storage or PosixStorage()
-    surveyed = survey(RunDirectory(storage, errors.path_text(directory)))
+    surveyed = survey(RunDirectory(storage, arguments.path_text(directory)))
     plan = decide(surveyed, verify_surveyed(storage, surveyed, on_progress))
     if apply:
         apply_repair(plan, storage=storage)

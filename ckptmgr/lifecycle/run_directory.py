@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from ckptmgr import errors, naming
+from ckptmgr import arguments, errors, naming
 from ckptmgr.bundle.checkpoint_reader import CheckpointReader
 from ckptmgr.lifecycle import leftovers
 from ckptmgr.storage import PosixStorage, Storage
@@ -395,7 +395,7 @@ def hold(prefix: str | os.PathLike[str], *, storage: Storage | None = None) -> I
     Raises:
         CheckpointNotFound: There is no such checkpoint (any more).
     """
-    text = errors.path_text(prefix)
+    text = arguments.path_text(prefix)
     storage = storage or PosixStorage()
     directory = RunDirectory(storage, naming.directory_of(text))
     directory.require()

@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ckptmgr import errors, naming
+from ckptmgr import arguments, errors, naming
 from ckptmgr.bundle import v1_writer, writer
 from ckptmgr.bundle.checkpoint_reader import CheckpointReader
 from ckptmgr.bundle.layout import DEFAULT_ALIGNMENT_BYTES, NamedTensor
@@ -113,10 +113,10 @@ class Saver:
         #: What a state file or a user has it take over is deleted here only, not anywhere.
         self._saved_in: set[str] = set()
         if max_to_keep is not None:
-            keeps_all = " or None (0 and None keep all)"
-            max_to_keep = errors.whole_number("max_to_keep", max_to_keep, least=0, also=keeps_all)
+            none = " or None (0 and None keep all)"
+            max_to_keep = arguments.whole_number("max_to_keep", max_to_keep, least=0, also=none)
         name = "keep_checkpoint_every_n_hours"
-        hours = errors.real_number(name, keep_checkpoint_every_n_hours, zero=True)
+        hours = arguments.real_number(name, keep_checkpoint_every_n_hours, zero=True)
         keep_every_secs = hours * 3600.0
         self._history = SaverHistory(max_to_keep, keep_every_secs, clock() + keep_every_secs)
 
@@ -171,7 +171,7 @@ class Saver:
             stage: Called once paths and steps are found sound; None if there is nothing to write.
             meta_graph: What to write beside it; called after that, too.
         """
-        path = errors.path_text(save_path)
+        path = arguments.path_text(save_path)
         step = None if global_step is None else as_step(global_step)
         self._validate_paths(path, step, latest_filename)
         if stage is None and meta_graph is None:

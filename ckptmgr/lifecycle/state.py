@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import chain
 
-from ckptmgr import errors, naming
+from ckptmgr import arguments, errors, naming
 from ckptmgr.bundle.index import read_header
 from ckptmgr.formats.checkpoint_state import (
     CheckpointState,
@@ -212,7 +212,7 @@ def get_checkpoint_state(
     Raises:
         MalformedState: The file parses but names no checkpoint.
     """
-    directory = errors.path_text(checkpoint_dir)
+    directory = arguments.path_text(checkpoint_dir)
     try:
         found = read_state(storage or PosixStorage(), directory, latest_filename)
     except errors.MalformedState as error:
@@ -230,7 +230,7 @@ def latest_checkpoint(
 ) -> str | None:
     """The prefix that the state names as the newest, if that checkpoint exists; else None."""
     storage = storage or PosixStorage()
-    directory = errors.path_text(checkpoint_dir)
+    directory = arguments.path_text(checkpoint_dir)
     state = get_checkpoint_state(directory, latest_filename, storage=storage)
     if state is None:
         return None
@@ -263,7 +263,7 @@ def own_prefix(storage: Storage, directory: str, path: str) -> str | None:
 
 def checkpoint_exists(checkpoint_prefix: StrPath, *, storage: Storage | None = None) -> bool:
     """Whether there is a V2 or V1 checkpoint at that prefix."""
-    return _exists(storage or PosixStorage(), errors.path_text(checkpoint_prefix))
+    return _exists(storage or PosixStorage(), arguments.path_text(checkpoint_prefix))
 
 
 def get_checkpoint_mtimes(
@@ -271,7 +271,7 @@ def get_checkpoint_mtimes(
 ) -> list[float]:
     """When each checkpoint was written, in whole seconds since the epoch; missing ones left out."""
     storage = storage or PosixStorage()
-    found = (_stat(storage, errors.path_text(prefix)) for prefix in checkpoint_prefixes)
+    found = (_stat(storage, arguments.path_text(prefix)) for prefix in checkpoint_prefixes)
     return [float(math.floor(mtime_secs)) for mtime_secs in found if mtime_secs is not None]
 
 
@@ -290,11 +290,11 @@ def update_checkpoint_state(  # noqa: PLR0913 - TensorFlow's arguments
     Raises:
         InvalidArgument: Timestamps were given, but not one for each path.
     """
-    save_directory = errors.path_text(save_dir)
+    save_directory = arguments.path_text(save_dir)
     state = build_state(
         save_directory,
-        errors.path_text(model_checkpoint_path),
-        [errors.path_text(path) for path in all_model_checkpoint_paths or ()],
+        arguments.path_text(model_checkpoint_path),
+        [arguments.path_text(path) for path in all_model_checkpoint_paths or ()],
         timestamps=all_model_checkpoint_timestamps or (),
         last_preserved_timestamp=last_preserved_timestamp or 0.0,
     )
@@ -312,7 +312,7 @@ def remove_checkpoint(
 ) -> None:
     """Delete the files of one checkpoint, V2 or V1, and its graph; none need exist."""
     storage = storage or PosixStorage()
-    prefix = errors.path_text(checkpoint_prefix)
+    prefix = arguments.path_text(checkpoint_prefix)
     remove_files(storage, prefix, meta_graph_suffix=meta_graph_suffix)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ckptmgr import errors
+from ckptmgr import arguments, errors
 
 # A step is stored as an int64 wherever TensorFlow stores one.
 _MAX_STEP = 2**63 - 1
@@ -49,10 +49,10 @@ class SaveInterval:
     secs: float | None = None
 
     def __post_init__(self) -> None:
-        steps = errors.whole_number("save_interval_steps", self.steps)
+        steps = arguments.whole_number("save_interval_steps", self.steps)
         object.__setattr__(self, "steps", steps)  # frozen
         if self.secs is not None:
-            errors.real_number("save_interval_secs", self.secs, also=" or None")
+            arguments.real_number("save_interval_secs", self.secs, also=" or None")
 
     def is_due(
         self, step: int, *, last_seen_step: int | None, secs_since_save: float | None

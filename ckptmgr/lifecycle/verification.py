@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 
-from ckptmgr import errors, naming
+from ckptmgr import arguments, errors, naming
 from ckptmgr.bundle.checkpoint_reader import CheckpointReader
 from ckptmgr.formats.checkpoint_state import CheckpointState
 from ckptmgr.formats.crc32c import crc32c
@@ -134,7 +134,7 @@ def verify(
         CheckpointNotFound: There is nothing at the prefix.
     """
     storage = storage or PosixStorage()
-    path = errors.path_text(prefix_or_directory)
+    path = arguments.path_text(prefix_or_directory)
     info = storage.stat(path)
     if info is not None and info.is_dir:
         return verify_surveyed(storage, survey(RunDirectory(storage, path)), on_progress)

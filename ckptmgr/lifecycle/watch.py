@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ckptmgr import errors, naming
+from ckptmgr import arguments, errors, naming
 from ckptmgr.lifecycle.run_directory import RunDirectory
 from ckptmgr.lifecycle.sightings import (
     History,
@@ -247,7 +247,7 @@ class _Follower:
                 f"{poll_interval_secs!r}"
             )
         self.is_finished = False
-        self._directory = errors.path_text(checkpoint_dir)
+        self._directory = arguments.path_text(checkpoint_dir)
         self._state_file = naming.state_file(self._directory, latest_filename)
         self._latest_filename = latest_filename
         self._poll_interval_secs = poll_interval_secs
@@ -376,4 +376,4 @@ class _Follower:
 
 def _check_timeout(timeout_secs: float | None) -> None:
     if timeout_secs is not None:
-        errors.real_number("timeout_secs", timeout_secs, zero=True, also=" or None (no limit)")
+        arguments.real_number("timeout_secs", timeout_secs, zero=True, also=" or None (no limit)")

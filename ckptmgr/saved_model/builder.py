@@ -14,7 +14,7 @@ from typing import Any
 
 from google.protobuf import descriptor_pool, text_format
 
-from ckptmgr import errors, naming
+from ckptmgr import arguments, errors, naming
 from ckptmgr._proto.meta_graph_pb2 import MetaGraphDef, SignatureDef
 from ckptmgr._proto.saved_model_pb2 import SavedModel
 from ckptmgr.graph.graph import Graph, get_default_graph
@@ -46,7 +46,7 @@ class SavedModelBuilder:
         self, export_dir: str | os.PathLike[str], *, storage: Storage | None = None
     ) -> None:
         self._storage = storage or PosixStorage()
-        self._directory = errors.path_text(export_dir)
+        self._directory = arguments.path_text(export_dir)
         self._model = SavedModel(saved_model_schema_version=constants.SAVED_MODEL_SCHEMA_VERSION)
         self._has_variables = False
         self._copied: set[str] = set()

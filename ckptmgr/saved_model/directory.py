@@ -24,7 +24,7 @@ from google.protobuf.any_pb2 import Any
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError
 
-from ckptmgr import errors
+from ckptmgr import arguments, errors
 from ckptmgr._proto.meta_graph_pb2 import AssetFileDef, MetaGraphDef
 from ckptmgr._proto.saved_model_pb2 import SavedModel
 from ckptmgr.saved_model import constants
@@ -43,7 +43,7 @@ def contains_saved_model(
     directory: str | os.PathLike[str], *, storage: Storage | None = None
 ) -> bool:
     """Whether the directory has a file that `read_saved_model` would read."""
-    return _model_file(storage or PosixStorage(), errors.path_text(directory)) is not None
+    return _model_file(storage or PosixStorage(), arguments.path_text(directory)) is not None
 
 
 def read_saved_model(
@@ -56,7 +56,7 @@ def read_saved_model(
         MalformedGraph: It does not parse.
     """
     storage = storage or PosixStorage()
-    folder = errors.path_text(directory)
+    folder = arguments.path_text(directory)
     path = _model_file(storage, folder)
     if path is None:
         raise errors.SavedModelNotFound(_why_not_found(storage, folder))

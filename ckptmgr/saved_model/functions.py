@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ckptmgr import errors
+from ckptmgr import arguments, errors
 from ckptmgr._proto.meta_graph_pb2 import MetaGraphDef, SignatureDef, TensorInfo
 from ckptmgr._proto.saved_model_pb2 import SavedModel
 from ckptmgr.graph.graph import Graph
@@ -99,7 +99,7 @@ def load(
         TensorNotFound, ShapeMismatch, DtypeMismatch: The checkpoint does not have its variables.
         OpRefused: Setting it up would touch files that are not the model's.
     """
-    directory = errors.path_text(export_dir)
+    directory = arguments.path_text(export_dir)
     model = read_saved_model(directory)
     meta_graph = _chosen(model, tags)
     if len(model.meta_graphs) == 1 and meta_graph.HasField("object_graph_def"):

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-from ckptmgr import errors
+from ckptmgr import arguments, errors
 from ckptmgr._proto.meta_graph_pb2 import MetaGraphDef
 from ckptmgr._proto.saved_model_pb2 import SavedModel
 from ckptmgr.graph.graph import Graph
@@ -57,7 +57,7 @@ class SavedModelLoader:
     """The steps of `load`, one by one."""
 
     def __init__(self, export_dir: str | os.PathLike[str]) -> None:
-        self._directory = errors.path_text(export_dir)
+        self._directory = arguments.path_text(export_dir)
         self._saved_model = read_saved_model(self._directory)
 
     @property

@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 
-from ckptmgr import errors, events
+from ckptmgr import arguments, errors, events
 from ckptmgr.sinks.combination import Listener, all_of
 from ckptmgr.sinks.figures import Stalls, gb_per_sec
 
@@ -38,7 +38,7 @@ def write_scalars(logdir: str | os.PathLike[str]) -> Listener:
         raise errors.MissingExtra(
             "scalars for TensorBoard need tensorboard: pip install ckptmgr[tensorboard]"
         ) from error
-    directory = errors.path_text(logdir)
+    directory = arguments.path_text(logdir)
     try:
         os.makedirs(directory, exist_ok=True)
         scalars = _Scalars(_new_file(directory))

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ckptmgr import errors, naming
+from ckptmgr import arguments, errors, naming
 from ckptmgr.bundle import v1_writer, writer
 from ckptmgr.bundle.arrays import Array
 from ckptmgr.bundle.checkpoint_reader import CheckpointReader
@@ -188,7 +188,7 @@ def _restored(
 def _path(
     context: KernelContext, node: KernelNode, value: Array, what: str, *, writes: bool
 ) -> str:
-    path = errors.path_text(_scalar(value, what))
+    path = arguments.path_text(_scalar(value, what))
     context.check_path(node, path, writes=writes)
     return path
 

@@ -8,7 +8,7 @@ from contextlib import closing
 
 import numpy as np
 
-from ckptmgr import errors, naming
+from ckptmgr import arguments, errors, naming
 from ckptmgr.bundle.arrays import Array
 from ckptmgr.graph.kernels.context import KernelContext
 from ckptmgr.graph.kernels.registry import KernelNode, stateful_kernel
@@ -57,4 +57,4 @@ def matching_files(context: KernelContext, node: KernelNode, pattern: Array) -> 
 
 
 def _path(value: Array) -> str:
-    return errors.path_text(value.item().decode("utf-8", "surrogateescape"))
+    return arguments.path_text(value.item().decode("utf-8", "surrogateescape"))

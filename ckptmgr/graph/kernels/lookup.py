@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ckptmgr import errors
+from ckptmgr import arguments, errors
 from ckptmgr.bundle.arrays import Array
 from ckptmgr.formats import dtypes
 from ckptmgr.graph.kernels.context import KernelContext
@@ -218,7 +218,7 @@ def initialize(node: KernelNode, table: Table, keys: Array, values: Array) -> tu
 def initialize_from_file(
     context: KernelContext, node: KernelNode, table: Table, filename: Array
 ) -> tuple[()]:
-    path = errors.path_text(filename.item().decode("utf-8", "surrogateescape"))
+    path = arguments.path_text(filename.item().decode("utf-8", "surrogateescape"))
     context.check_path(node, path, writes=False)
     with closing(context.storage.open(path)) as file:
         data = file.read(0, file.size_bytes)
