@@ -6,7 +6,8 @@ import errno
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ckptmgr.errors import InvalidArgument, real_number, whole_number
+from ckptmgr.arguments import real_number, whole_number
+from ckptmgr.errors import InvalidArgument
 
 #: The calls that are numbered, with what an error message says of each.
 METHODS = {
