@@ -66,7 +66,7 @@ class Executor:
             ExecutionFailed, UninitializedVariable: Naming the operation, or the variable.
         """
         plan = self._plan(tuple(fetches), tuple(feeds))
-        context = KernelContext(self._state, RunState(_fed_strings(feeds.values())), self._call)
+        context = KernelContext(self._state, RunState(fed_strings(feeds.values())), self._call)
         values = self._follow(plan, list(feeds.values()), context)
         for finish in context.run.at_end:
             finish()
@@ -92,7 +92,7 @@ class Executor:
             num_fed: How many of them, from the first, are the caller's; the others are what the
                 graph brought along, which names no path that it may touch. By default all are.
         """
-        fed = _fed_strings(inputs[:num_fed])
+        fed = fed_strings(inputs[:num_fed])
         context = KernelContext(self._state, RunState(fed), self._call)
         values = context.call(FunctionName(function), inputs)
         for finish in context.run.at_end:
@@ -312,7 +312,7 @@ def _as_value(value: Any) -> Any:
     return np.asarray(value) if isinstance(value, np.generic | int | float) else value
 
 
-def _fed_strings(values: Iterable[Any]) -> frozenset[str]:
+def fed_strings(values: Iterable[Any]) -> frozenset[str]:
     """The scalar strings among what is fed."""
     scalars = (
         value.item()

@@ -1,16 +1,18 @@
 """What a graph may do to the machine: graphs come from others, and running one runs their code.
 
-Three kinds of operations touch more than numbers:
+Operations that touch more than numbers are those of the table in `effects`:
 
-* Those that read or write any file, or call Python, are refused unless their type is allowed by
-  name: `Session(allow_ops=("ReadFile",))`. Nothing that saving, restoring and serving needs is one.
+* Those that read or write any file, call Python or talk to others are refused unless their type is
+  allowed by name: `Session(allow_ops=("ReadFile",))`. Nothing that saving, restoring and serving
+  needs is one.
 * Those that read or write checkpoints and vocabularies are part of ordinary graphs. In a graph that
   the program built itself they run. In one that was imported, or in a function, they touch only
   what the caller named: a path that was fed in this run, as a Saver feeds it, or a file below a
   directory that was opened for reading, as a loader does with a model's assets.
-* The others are numbers only.
+* What prints, prints to the terminal and the log.
 
-A kernel asks for each path before it touches it.
+A kernel asks for each path before it touches it. TensorFlow asks nobody: for it, `run_check` asks
+before it runs anything.
 """
 
 from __future__ import annotations
@@ -20,39 +22,14 @@ import re
 from collections.abc import Collection, Iterable
 
 from ckptmgr import errors
+from ckptmgr.graph.effects import EFFECTS, PATH_INPUTS, PRINT
 
-#: Refused unless allowed by name. Of most of them no kernel is known here; a user may register one.
-REFUSED = frozenset(
-    {
-        "EagerPyFunc",
-        "FixedLengthRecordDataset",
-        "FixedLengthRecordDatasetV2",
-        "FixedLengthRecordReader",
-        "FixedLengthRecordReaderV2",
-        "GenerateVocabRemapping",
-        "LMDBReader",
-        "LoadAndRemapMatrix",
-        "LoadDataset",
-        "MatchingFiles",
-        "MatchingFilesDataset",
-        "PyFunc",
-        "PyFuncStateless",
-        "ReadFile",
-        "RemoteCall",
-        "SaveDataset",
-        "SaveDatasetV2",
-        "TFRecordDataset",
-        "TFRecordDatasetV2",
-        "TFRecordReader",
-        "TFRecordReaderV2",
-        "TextLineDataset",
-        "TextLineReader",
-        "TextLineReaderV2",
-        "WholeFileReader",
-        "WholeFileReaderV2",
-        "WriteFile",
-    }
-)
+#: Refused unless allowed by name. Of most of them no kernel is known here; a user may register one,
+#: and TensorFlow has its own.
+REFUSED = frozenset(EFFECTS) - PATH_INPUTS.keys() - {PRINT}
+
+#: Where PRINT may write to. Source: tensorflow/core/kernels/logging_ops.cc.
+_STREAMS = frozenset({b"stdout", b"stderr", b"log(info)", b"log(warning)", b"log(error)"})
 
 #: What a saver's graph makes of the path that it is fed: a temporary directory's shard, a V1
 #: checkpoint's shard, and the pattern for all of these.
@@ -83,12 +60,16 @@ class Policy:
 
     def check_type(self, op_type: str, node_name: str) -> None:
         """Raise OpRefused unless operations of a type may run at all."""
-        if op_type in REFUSED and op_type not in self._allowed:
+        if not self.may_run(op_type):
             raise errors.OpRefused(
                 f"{op_type} operation {node_name!r} touches files or processes of this machine and "
                 f"was not run; if you trust the graph, allow it with "
                 f"Session(allow_ops=({op_type!r},))"
             )
+
+    def may_run(self, op_type: str) -> bool:
+        """Whether operations of a type may run at all."""
+        return op_type not in REFUSED or op_type in self._allowed
 
     def check_path(
         self, op_type: str, node_name: str, path: str, *, fed: Collection[str], writes: bool
@@ -109,7 +90,27 @@ class Policy:
             f"Session(allow_ops=({op_type!r},))"
         )
 
+    def check_unknown_path(self, op_type: str, node_name: str) -> None:
+        """Raise OpRefused unless an operation that the caller did not build may touch any path."""
+        if op_type not in self._allowed:
+            raise errors.OpRefused(
+                f"{op_type} operation {node_name!r} of an imported graph was not run: what path it "
+                f"would touch cannot be told before it runs; feed the path, or if you trust the "
+                f"graph, allow the operation with Session(allow_ops=({op_type!r},))"
+            )
+
+    def check_stream(self, node_name: str, stream: bytes) -> None:
+        """Raise OpRefused unless PRINT may write to a stream."""
+        if stream not in _STREAMS and PRINT not in self._allowed:
+            raise errors.OpRefused(
+                f"{PRINT} operation {node_name!r} would write to {stream!r:.200} and was not run; "
+                f"if you trust the graph, allow it with Session(allow_ops=({PRINT!r},))"
+            )
+
     def _is_readable(self, path: str) -> bool:
+        # TensorFlow takes what is in front of "://" for a file system of its own.
+        if "://" in path:
+            return False
         real = os.path.realpath(path)
         return any(os.path.commonpath([top, real]) == top for top in self._readable)
 

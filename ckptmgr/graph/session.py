@@ -2,7 +2,7 @@
 
 With the engine "numpy", everything is computed here. With "tensorflow", the graph is handed to a
 session of an installed TensorFlow, which then has the variables: for graphs with operations that
-nothing here computes.
+nothing here computes. One policy says for both what a graph may do to the machine.
 
 Source: tensorflow/python/client/session.py.
 """
@@ -44,7 +44,9 @@ class Session:
         graph: The default graph where it is None.
         config: TensorFlow's options; nothing here.
         engine: "numpy", or "tensorflow" for what only TensorFlow computes.
-        allow_ops: The types of operations that may touch files and processes; see `policy`.
+        allow_ops: The types of operations that may touch files and processes; see `policy`. All
+            others are refused, with "tensorflow" before anything of the run has run, and also where
+            it cannot be told beforehand which path an operation of an imported graph would touch.
         durability: "fsync" returns from saving when everything is on stable storage; "none" leaves
             that to the system, as TensorFlow does.
     """
@@ -195,7 +197,7 @@ def _make_engine(name: str, graph: Graph, state: SessionState) -> Engine:
     if name == "tensorflow":
         from ckptmgr.graph.tensorflow_engine import TensorFlowEngine
 
-        return TensorFlowEngine(graph)
+        return TensorFlowEngine(graph, state.policy)
     raise errors.InvalidArgument(f"engine must be 'numpy' or 'tensorflow', found {name!r}")
 
 

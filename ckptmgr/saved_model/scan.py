@@ -18,122 +18,17 @@ from dataclasses import dataclass
 from ckptmgr import errors
 from ckptmgr._proto.meta_graph_pb2 import MetaGraphDef
 from ckptmgr._proto.node_def_pb2 import NodeDef
+from ckptmgr.graph.effects import EFFECTS, PATH_INPUTS
 from ckptmgr.saved_model import constants, directory
 from ckptmgr.saved_model.describe import function_names, tensor_names
 
 #: What TensorFlow's `saved_model_cli scan` looks for by default.
 DEFAULT_DENYLIST = frozenset({"PrintV2", "ReadFile", "WriteFile"})
 
-_READS = "reads files"
-_WRITES = "writes files"
-_RUNS = "runs code that the model does not hold"
-_TALKS = "talks to other processes or machines"
-
-# From the operations that TensorFlow 2.21 registers, and two that only other builds have.
-_EFFECTS: dict[str, str] = {
-    **dict.fromkeys(
-        (
-            "CSVDataset",
-            "CSVDatasetV2",
-            "DTensorRestoreV2",
-            "ExperimentalCSVDataset",
-            "ExperimentalLMDBDataset",
-            "ExperimentalMatchingFilesDataset",
-            "ExperimentalSqlDataset",
-            "FixedLengthRecordDataset",
-            "FixedLengthRecordDatasetV2",
-            "FixedLengthRecordReader",
-            "FixedLengthRecordReaderV2",
-            "FixedUnigramCandidateSampler",
-            "GenerateVocabRemapping",
-            "ImmutableConst",
-            "InitializeTableFromTextFile",
-            "InitializeTableFromTextFileV2",
-            "LMDBDataset",
-            "LMDBReader",
-            "ListSnapshotChunksDataset",
-            "LoadAndRemapMatrix",
-            "LoadDataset",
-            "MatchingFiles",
-            "MatchingFilesDataset",
-            "ReadFile",
-            "RecordInput",
-            "Restore",
-            "RestoreSlice",
-            "RestoreV2",
-            "Skipgram",
-            "SnapshotChunkDataset",
-            "SnapshotDatasetReader",
-            "SnapshotNestedDatasetReader",
-            "SqlDataset",
-            "TFRecordDataset",
-            "TFRecordDatasetV2",
-            "TFRecordReader",
-            "TFRecordReaderV2",
-            "TextLineDataset",
-            "TextLineReader",
-            "TextLineReaderV2",
-            "WholeFileReader",
-            "WholeFileReaderV2",
-        ),
-        _READS,
-    ),
-    **dict.fromkeys(
-        (
-            "CacheDataset",
-            "CacheDatasetV2",
-            "CalibrationStatisticsSaver",
-            "CreateSummaryDbWriter",
-            "CreateSummaryFileWriter",
-            "DatasetToTFRecord",
-            "DumpTensor",
-            "ExperimentalDatasetToTFRecord",
-            "MergeV2Checkpoints",
-            "PrintV2",
-            "Save",
-            "SaveDataset",
-            "SaveDatasetV2",
-            "SaveSlices",
-            "SaveV2",
-            "SnapshotDataset",
-            "SnapshotDatasetV2",
-            "WriteFile",
-        ),
-        _WRITES,
-    ),
-    **dict.fromkeys(
-        ("EagerPyFunc", "PyFunc", "PyFuncStateless", "RemoteFusedGraphExecute", "TRTEngineOp"),
-        _RUNS,
-    ),
-    **dict.fromkeys(
-        (
-            "DataServiceDataset",
-            "DataServiceDatasetV2",
-            "DataServiceDatasetV3",
-            "DataServiceDatasetV4",
-            "DebugIdentity",
-            "DebugIdentityV2",
-            "DebugIdentityV3",
-            "DebugNanCount",
-            "DebugNumericSummary",
-            "DistributedSave",
-            "RegisterDataset",
-            "RegisterDatasetV2",
-            "RemoteCall",
-            "RpcCall",
-            "RpcClient",
-            "RpcServer",
-        ),
-        _TALKS,
-    ),
-}
-_CHECKPOINT_OPS = frozenset(
-    {"MergeV2Checkpoints", "Restore", "RestoreSlice", "RestoreV2", "Save", "SaveSlices", "SaveV2"}
-)
+_TABLE_OPS = frozenset({"InitializeTableFromTextFile", "InitializeTableFromTextFileV2"})
+_CHECKPOINT_OPS = frozenset(PATH_INPUTS) - _TABLE_OPS
 # How far the path of a table's file is followed, so that no graph can exhaust the stack.
 _MAX_DEPTH = 50
-# The input of each that names the file.
-_TABLE_FILES = {"InitializeTableFromTextFile": 1, "InitializeTableFromTextFileV2": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +66,9 @@ def scan_meta_graph(
     places = _Places(meta_graph)
     ops = {node.op for _, node in places.nodes()}
     findings = [
-        Finding(_EFFECTS[node.op], node.op, node.name, function)
+        Finding(EFFECTS[node.op], node.op, node.name, function)
         for function, node in places.nodes()
-        if node.op in _EFFECTS and not places.is_expected(function, node)
+        if node.op in EFFECTS and not places.is_expected(function, node)
     ]
     return ScannedMetaGraph(
         tuple(meta_graph.meta_info_def.tags),
@@ -222,9 +117,9 @@ class _Places:
         """Whether an ordinary model has such a node here."""
         if node.op in _CHECKPOINT_OPS:
             return (place, node.name if place is None else None) not in self._served
-        if node.op in _TABLE_FILES:
+        if node.op in _TABLE_OPS:
             inputs = _data_inputs(node)
-            index = _TABLE_FILES[node.op]
+            index = PATH_INPUTS[node.op][0].index
             return index < len(inputs) and self._is_asset(place, inputs[index])
         return False
 

@@ -43,7 +43,9 @@ def test_savers_touch_what_was_fed_and_what_they_make_of_it(path: str, is_allowe
     Policy(["SaveV2"]).check_path("SaveV2", "save", path, fed=set(), writes=True)
 
 
-def test_open_directories_are_read_but_not_written(tmp_path: Path) -> None:
+def test_open_directories_are_read_but_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assets = tmp_path / "assets"
     assets.mkdir()
     (assets / "vocabulary.txt").write_text("a\n")
@@ -61,6 +63,30 @@ def test_open_directories_are_read_but_not_written(tmp_path: Path) -> None:
             check(path)
     with pytest.raises(errors.OpRefused, match="would write"):
         check(assets / "vocabulary.txt", writes=True)
+    # Another file system's, even if it looks like one within the directory.
+    monkeypatch.chdir(assets)
+    policy.check_path("Restore", "restore", "vocabulary.txt", fed=(), writes=False)
+    with pytest.raises(errors.OpRefused, match="would read 'file:///etc/passwd'"):
+        policy.check_path("Restore", "restore", "file:///etc/passwd", fed=(), writes=False)
+
+
+def test_what_is_not_known_is_refused_unless_it_is_allowed() -> None:
+    with pytest.raises(errors.OpRefused, match=r"cannot be told .*allow_ops=\('RestoreV2',\)"):
+        Policy().check_unknown_path("RestoreV2", "restore")
+    Policy(["RestoreV2"]).check_unknown_path("RestoreV2", "restore")
+
+
+@pytest.mark.parametrize(
+    ("stream", "is_allowed"),
+    [(b"stdout", True), (b"log(error)", True), (b"file:///tmp/a", False), (b"", False)],
+)
+def test_printing_goes_to_known_streams(stream: bytes, is_allowed: bool) -> None:
+    if is_allowed:
+        Policy().check_stream("print", stream)
+    else:
+        with pytest.raises(errors.OpRefused, match=r"would write to .*allow_ops=\('PrintV2',\)"):
+            Policy().check_stream("print", stream)
+        Policy(["PrintV2"]).check_stream("print", stream)
 
 
 def reading_graph(path: str) -> Graph:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from ckptmgr._proto.meta_graph_pb2 import MetaGraphDef
+from ckptmgr.graph.effects import EFFECTS
 from ckptmgr.graph.policy import REFUSED
 from ckptmgr.saved_model import constants, scan
 from ckptmgr.saved_model.directory import read_saved_model
@@ -28,7 +29,7 @@ def found(graph: MetaGraphDef) -> list[tuple[str, str | None]]:
     return [(finding.op, finding.function) for finding in scan_meta_graph(graph).findings]
 
 
-@pytest.mark.parametrize("op", sorted(scan._EFFECTS.keys() - scan._CHECKPOINT_OPS))
+@pytest.mark.parametrize("op", sorted(EFFECTS.keys() - scan._CHECKPOINT_OPS))
 def test_wherever_it_stands(op: str) -> None:
     graph = meta_graph("serve")
     graph.graph_def.node.append(node("n", op))
@@ -39,12 +40,12 @@ def test_wherever_it_stands(op: str) -> None:
 def test_every_operation_is_one_of_tensorflow(tf: Any) -> None:
     from tensorflow.python.framework import op_def_registry
 
-    unknown = {op for op in scan._EFFECTS if op_def_registry.get(op) is None}
+    unknown = {op for op in EFFECTS if op_def_registry.get(op) is None}
     assert unknown == {"RemoteFusedGraphExecute", "TRTEngineOp"}  # of TensorFlow 1, and of GPUs
 
 
 def test_whatever_a_session_refuses_is_found() -> None:
-    assert scan._EFFECTS.keys() >= REFUSED
+    assert EFFECTS.keys() >= REFUSED
 
 
 def test_the_denylist() -> None:
