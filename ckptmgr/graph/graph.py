@@ -316,6 +316,10 @@ class Graph:
         """Allow no more changes."""
         self._finalized = True
 
+    def _unsafe_unfinalize(self) -> None:
+        """Allow changes again, as before a session that finalized it; under TensorFlow's name."""
+        self._finalized = False
+
     def check_not_finalized(self) -> None:
         if self._finalized:
             raise errors.GraphFinalized("Graph is finalized and cannot be modified.")

@@ -55,6 +55,7 @@ CASES = (
     "tf.placeholder_with_default(3.0, [])",
     "tf.zeros([2, 3])",
     "tf.zeros([40, 40])",
+    "tf.zeros([tf.size(q), 3])",
     "tf.zeros([], tf.string)",
     "tf.ones(i)",
     "tf.ones([3], tf.bool)",
@@ -115,6 +116,23 @@ CASES = (
     "tf.unsorted_segment_sum(x, [1, 0], 3)",
     "tf.boolean_mask(x, [True, False])",
     "tf.eye(2)",
+    "tf.strided_slice(x, [0, 1], [2, 3])",
+    "tf.strided_slice(x, [0, 0], [2, 3], [1, 2], end_mask=2, shrink_axis_mask=1, name='part')",
+    "tf.meshgrid([1.0, 2.0], x[0])",
+    "tf.meshgrid(i, [1, 2], [3], indexing='ij', name='grid')",
+    "tf.meshgrid([1, 2])",
+    "tf.sequence_mask(i)",
+    "tf.sequence_mask([1, 3], 5, dtype=tf.float32)",
+    "tf.sequence_mask(i, tf.shape(q)[0], name='mask')",
+    "tf.norm(x)",
+    "tf.norm(x, axis=1, keepdims=True)",
+    "tf.norm(x, 1, axis=0, name='one')",
+    "tf.norm(x, np.inf)",
+    "tf.norm(x, 3, axis=1)",
+    "tf.norm(x, 'fro', axis=[0, 1])",
+    "tf.norm(x, 1, axis=(0, 1))",
+    "tf.norm(x, np.inf, axis=[-2, -1])",
+    "tf.norm(tf.complex(x, x))",
     # arithmetic
     "tf.add(x, 1.0)",
     "tf.add('a', s)",
@@ -217,6 +235,16 @@ CASES = (
     "tf.nn.embedding_lookup(x, i)",
     "tf.nn.sparse_softmax_cross_entropy_with_logits(labels=[0, 1], logits=x)",
     "tf.nn.sigmoid_cross_entropy_with_logits(labels=x, logits=x)",
+    # losses
+    "tf.losses.mean_squared_error(x, [[1, 2, 3], [4, 5, 6]])",
+    "tf.losses.mean_squared_error(q, x, 0.5, reduction=tf.losses.Reduction.SUM)",
+    "tf.losses.mean_squared_error(x, x, [[1.0], [0.0]], scope='mine')",
+    "tf.losses.mean_squared_error(x, x, x, reduction=tf.losses.Reduction.MEAN)",
+    "tf.losses.mean_squared_error(x, q, reduction='weighted_sum_over_batch_size')",
+    "tf.losses.absolute_difference(x, x, reduction='none')",
+    "[tf.losses.add_loss(x), tf.losses.absolute_difference(x, x), tf.losses.get_losses()]",
+    "[tf.losses.add_loss(x), tf.losses.add_loss(x * 2.0), tf.losses.get_total_loss()]",
+    "tf.losses.get_regularization_loss()",
     # random
     "tf.random_normal([2, 2])",
     "tf.random_normal([2], mean=1.0, stddev=2.0, seed=3, name='noise')",
@@ -239,6 +267,11 @@ CASES = (
     "tf.no_op()",
     "tf.group(tf.no_op(), x.op, name='all')",
     "tf.tuple([x, i])",
+    # the state of variables
+    "tf.report_uninitialized_variables()",
+    "[tf.Variable([1], use_resource=False), tf.report_uninitialized_variables(name='missing')]",
+    "[tf.Variable(1, use_resource=True), tf.report_uninitialized_variables()]",
+    "[uncollected(tf), tf.report_uninitialized_variables()]",
     "scoped(tf, x)",
 )
 
@@ -252,12 +285,17 @@ def scoped(tf: Any, x: Any) -> Any:
             return tf.identity(x, name="there")
 
 
+def uncollected(tf: Any) -> Any:
+    return tf.Variable(1, use_resource=False, collections=[], trainable=False)
+
+
 def nodes_of(tf: Any, expression: str) -> dict[str, str]:
     with tf.Graph().as_default() as graph:
         names = {
             "tf": tf,
             "np": np,
             "scoped": scoped,
+            "uncollected": uncollected,
             "x": tf.placeholder(tf.float32, [2, 3], "x"),
             "i": tf.placeholder(tf.int32, [4], "i"),
             "q": tf.placeholder(tf.float32, [None, 3], "q"),

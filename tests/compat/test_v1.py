@@ -101,6 +101,16 @@ def test_options_of_the_runtime_are_taken() -> None:
         (lambda: tf.where([True], x=[1]), "x and y must both be non-None"),
         (lambda: tf.reduce_sum([1], axis=0, reduction_indices=0), "Cannot specify both"),
         (lambda: tf.truediv(tf.constant(1), tf.constant(1.0)), "must have the same dtype"),
+        (lambda: tf.norm([1.0], 0), "must be a supported vector norm"),
+        (lambda: tf.norm([1.0], "fro"), "must be a supported vector norm"),
+        (lambda: tf.norm([[1.0]], 3, axis=(0, 1)), "must be a supported matrix norm"),
+        (lambda: tf.norm([[1.0]], axis=(0, 0)), "a tuple of 2 unique integers"),
+        (lambda: tf.meshgrid([1], indexing="yx"), "must be either 'xy' or 'ij'"),
+        (lambda: tf.sequence_mask([1], [2]), "must be scalar for sequence_mask"),
+        (lambda: tf.losses.mean_squared_error(None, 1.0), "`labels` must not be None"),
+        (lambda: tf.losses.mean_squared_error([1.0], [[1.0]]), "not compatible"),
+        (lambda: tf.losses.mean_squared_error([1.0] * 2, [1.0] * 2, [[1.0]]), "broadcast"),
+        (lambda: tf.losses.mean_squared_error([1.0], [1.0], reduction="x"), "Invalid Reduction"),
     ],
 )
 def test_what_is_refused(call: Callable[[], Any], message: str) -> None:
@@ -193,6 +203,37 @@ def test_layers() -> None:
         "dense/bias",
     ]
     np.testing.assert_array_equal(value_of(y, {x: [[[1.0], [2.0]]]}), [[3, 3, 3]])
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (lambda: tf.strided_slice([1, 2, 3, 4], [3], [0], [-2]), [4, 2]),
+        (lambda: tf.constant([[1, 2], [3, 4], [5, 6]])[1:3, ::-1], [[4, 3], [6, 5]]),
+        (lambda: tf.norm([[3.0, 4.0]]), 5),
+        (lambda: tf.norm([[3.0, -4.0], [0.0, 2.0]], 1, axis=[0, 1]), 6),
+        (lambda: tf.norm([[3.0, -4.0], [0.0, 2.0]], np.inf, axis=[0, 1]), 7),
+        (lambda: tf.norm([2.0, 2.0], 3, keepdims=True), [16 ** (1 / 3)]),
+        (lambda: tf.norm(tf.complex([3.0], [4.0])), 5),
+        (lambda: tf.meshgrid([1, 2], [3, 4, 5])[1], [[3, 3], [4, 4], [5, 5]]),
+        (lambda: tf.meshgrid([1, 2], [3, 4, 5], indexing="ij")[0], [[1, 1, 1], [2, 2, 2]]),
+        (lambda: tf.sequence_mask([1, 0, 2]), [[True, False], [False, False], [True, True]]),
+        (lambda: tf.sequence_mask([1, 2], 3, tf.int32), [[1, 0, 0], [1, 1, 0]]),
+        (lambda: tf.losses.mean_squared_error([1.0, 2.0], [2.0, 4.0]), 2.5),
+        (lambda: tf.losses.mean_squared_error([1.0, 2.0], [2.0, 4.0], [0.0, 2.0]), 8),
+        (lambda: tf.losses.absolute_difference([1, 2], [2, 4], 3.0, reduction="none"), [3, 6]),
+    ],
+)
+def test_functions_that_are_made_of_others(call: Callable[[], Any], expected: Any) -> None:
+    np.testing.assert_allclose(value_of(call()), expected, rtol=1e-6)
+
+
+def test_the_total_loss() -> None:
+    tf.losses.mean_squared_error([1.0], [3.0])
+    tf.losses.add_loss(tf.constant(1.0))
+    tf.add_to_collection(tf.GraphKeys.REGULARIZATION_LOSSES, tf.constant(0.5))
+    total, without = tf.losses.get_total_loss(), tf.losses.get_total_loss(False)
+    assert value_of([total, without, tf.losses.get_regularization_loss()]) == [5.5, 5, 0.5]
 
 
 # --------------------------------------------------------------------------- tables

@@ -153,7 +153,9 @@ def _filled(shape: Any, dtype: Any, value: Any, name: str) -> Tensor:
             sizes = _sizes(shape, required=False)
             if sizes is not None and np.prod(sizes) < _SMALL:
                 return constant(value, dtype, sizes, scope)
-            dims = convert_to_tensor(shape, DataType.DT_INT32, name="shape_as_tensor")
+            # Sizes that are tensors are packed, and named as packed values are.
+            title = None if sizes is None else "shape_as_tensor"
+            dims = convert_to_tensor(shape, DataType.DT_INT32, name=title)
         else:
             dims = convert_to_tensor(shape)
         if not dims.partial_shape:

@@ -14,11 +14,19 @@ FailedPreconditionError = errors.UninitializedVariable
 InvalidArgumentError = errors.InvalidArgument
 AlreadyExistsError = errors.FileExists
 PermissionDeniedError = errors.PermissionDenied
-DeadlineExceededError = errors.LockTimeout
+DeadlineExceededError = errors.DeadlineExceeded
 InternalError = errors.ExecutionFailed
 UnimplementedError = errors.KernelNotFound
-OutOfRangeError = errors.LimitReached
+OutOfRangeError = errors.OutOfRange
 
 
-class CancelledError(errors.CheckpointError):
+class CancelledError(errors.StatusError):
     """What was run was given up."""
+
+
+class AbortedError(errors.StatusError):
+    """What was run was ended from outside; `MonitoredSession` begins again with a new session."""
+
+
+class UnavailableError(errors.StatusError):
+    """What runs is not there at the moment; `MonitoredSession` begins again with a new session."""

@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Iterator
 from typing import IO, Any
 
-from ckptmgr import errors
+from ckptmgr import arguments, errors
 from ckptmgr.storage.failures import reported
 from ckptmgr.storage.protocol import FileInfo
 
@@ -29,7 +29,7 @@ class GFile:
     """
 
     def __init__(self, name: Path, mode: str = "r") -> None:
-        self._name = errors.path_text(name)
+        self._name = arguments.path_text(name)
         self._mode = mode
         self._file: IO[Any] | None = None
 

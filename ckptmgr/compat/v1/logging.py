@@ -27,7 +27,12 @@ def get_verbosity() -> int:
 
 
 def set_verbosity(v: int) -> None:
-    """Log what is at least this grave."""
+    """Log what is at least this grave; to standard error where the program says nothing else."""
+    if not _logger.hasHandlers():
+        # Python itself would show warnings and errors only.
+        handler = _logging.StreamHandler()
+        handler.setFormatter(_logging.Formatter(_logging.BASIC_FORMAT))
+        _logger.addHandler(handler)
     _logger.setLevel(v)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from ckptmgr.compat.v1 import (
     arithmetic,
     arrays,
+    composed_arrays,
     gfile,
     images,
     lookup,
@@ -53,6 +54,10 @@ _FUNCTIONS: dict[str, Any] = {
     "where_v2": arrays.where_v2,
     "zeros": arrays.zeros,
     "zeros_like": arrays.zeros_like,
+    "meshgrid": composed_arrays.meshgrid,
+    "norm linalg.norm": composed_arrays.norm,
+    "sequence_mask": composed_arrays.sequence_mask,
+    "strided_slice": composed_arrays.strided_slice,
     # ------------------------------------------------- arithmetic
     "abs math.abs": arithmetic.abs,
     "add math.add": arithmetic.add,

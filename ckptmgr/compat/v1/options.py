@@ -20,4 +20,10 @@ class Options:
         return vars(self).setdefault(name, Options())
 
 
-ConfigProto = GPUOptions = GraphOptions = RunOptions = RunMetadata = Options
+class RunOptions(Options):
+    """Options of one run."""
+
+    NO_TRACE, SOFTWARE_TRACE, HARDWARE_TRACE, FULL_TRACE = range(4)
+
+
+ConfigProto = GPUOptions = GraphOptions = RunMetadata = Options

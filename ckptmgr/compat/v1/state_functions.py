@@ -5,9 +5,10 @@ Source: tensorflow/python/ops/state_ops.py, variables.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from ckptmgr.compat.v1.arrays import boolean_mask, constant, stack
 from ckptmgr.compat.v1.conversion import apply, tensor
 from ckptmgr.formats.dtypes import DataType
 from ckptmgr.graph.graph import get_default_graph
@@ -15,7 +16,12 @@ from ckptmgr.graph.grouping import group
 from ckptmgr.graph.keys import GraphKeys
 from ckptmgr.graph.named_variables import get_variable
 from ckptmgr.graph.operation import Operation, Tensor
-from ckptmgr.graph.variables import ResourceVariable, global_variables, local_variables
+from ckptmgr.graph.variables import (
+    REF_TYPES,
+    ResourceVariable,
+    global_variables,
+    local_variables,
+)
 
 
 def assign(
@@ -75,14 +81,23 @@ def report_uninitialized_variables(
     var_list: Iterable[Any] | None = None, name: str = "report_uninitialized_variables"
 ) -> Tensor:
     """The names of the variables that have no value yet."""
+    graph = get_default_graph()
     variables = [*global_variables(), *local_variables()] if var_list is None else list(var_list)
-    with get_default_graph().name_scope(name):
-        if not variables:
-            return tensor("Const", [], {"dtype": DataType.DT_STRING, "value": []})
-        missing = [tensor("LogicalNot", [item.is_initialized()]) for item in variables]
-        names = [item.name.rpartition(":")[0] for item in variables]
-        mask = tensor("Where", [tensor("Pack", [missing])])
-        return tensor("GatherNd", [names, mask])
+    if var_list is None and not variables:
+        # A graph without collections still has the operations of its variables.
+        variables = [op.outputs[0] for op in graph.get_operations() if op.type in REF_TYPES]
+    with graph.name_scope(name):
+        are_initialized = [is_variable_initialized(variable) for variable in variables]
+        return names_of_missing([variable.op.name for variable in variables], are_initialized)
+
+
+def names_of_missing(names: Sequence[str], are_there: Sequence[Tensor]) -> Tensor:
+    """Of these names, those of which the tensor says False."""
+    with get_default_graph().device("/cpu:0"):
+        if not names:
+            return constant([], DataType.DT_STRING)
+        are_missing = tensor("LogicalNot", [stack(are_there)])
+        return boolean_mask(constant(list(names)), are_missing)
 
 
 def model_variables(scope: str | None = None) -> list[Any]:
@@ -97,4 +112,6 @@ def get_local_variable(name: str, shape: Any = None, dtype: Any = None, **option
 
 
 def is_variable_initialized(ref: Any, name: str | None = None) -> Tensor:
+    if isinstance(ref, Tensor):
+        return tensor("IsVariableInitialized", [ref], None, name)
     return ref.is_initialized(name)  # type: ignore[no-any-return]
