@@ -127,6 +127,22 @@ def input_types(op_def: OpDef, node: NodeDef) -> list[DataType]:
 
 # More inputs or outputs of one kind than any operation has; a list is made for a number in a file.
 _MAX_LIST = 2**16
+# What the nodes of a graph may give in all, beyond some for each node and one for each input.
+_MORE_OUTPUTS = 2**13
+_OUTPUTS_PER_NODE = 8
+
+
+class OutputBudget:
+    """How many outputs the nodes of a message may have: a few bytes can ask for very many."""
+
+    def __init__(self, nodes: Iterable[NodeDef]) -> None:
+        self._left = _MORE_OUTPUTS + sum(_OUTPUTS_PER_NODE + len(node.input) for node in nodes)
+
+    def take(self, name: str, count: int) -> None:
+        """Raise InvalidGraph if a node is one too many."""
+        self._left -= count
+        if self._left < 0:
+            raise errors.InvalidGraph(f"{name!r} with {count} outputs is too many in one graph")
 
 
 def argument_types(argument: OpDef.ArgDef, node: NodeDef) -> list[DataType]:

@@ -19,6 +19,7 @@ from ckptmgr._proto.graph_pb2 import GraphDef
 from ckptmgr._proto.node_def_pb2 import NodeDef
 from ckptmgr._proto.saver_pb2 import SaverDef
 from ckptmgr.bundle.checkpoint_reader import CheckpointReader
+from ckptmgr.formats import dtypes
 from ckptmgr.formats.dtypes import DataType
 from ckptmgr.graph import saver_operations
 from ckptmgr.graph.freezing_nodes import Freezing
@@ -28,7 +29,7 @@ from ckptmgr.graph.node_order import parse_input
 from ckptmgr.graph.object_names import keys_by_name
 from ckptmgr.graph.operation import Operation
 from ckptmgr.graph.restore_functions import stored_variables
-from ckptmgr.graph.tensor_values import encode_tensor
+from ckptmgr.graph.tensor_values import as_array, encode_tensor
 
 _VARIABLES = frozenset({"Variable", "VariableV2", "AutoReloadVariable", "VarHandleOp"})
 _REMOVED = frozenset({"CheckNumerics"})
@@ -51,6 +52,7 @@ def convert_variables_to_constants(
     Raises:
         NodeNotFound: The graph has no such output.
         TensorNotFound: A variable has no value.
+        DtypeMismatch, UnsupportedDtype: Its value is of another dtype, or no array can hold it.
         InvalidGraph: Something else than reading is done with a variable that is to be frozen.
     """
     needed = extract_sub_graph(input_graph_def, output_node_names)
@@ -70,9 +72,15 @@ def _constant(node: NodeDef, values: Mapping[str, Any]) -> NodeDef:
         raise errors.TensorNotFound(
             f"there is no value for variable {node.name!r}{errors.near_misses(node.name, values)}"
         )
+    held = dtypes.to_numpy(node.attr["dtype"].type)
     dtype = DataType(node.attr["dtype"].type)
     value = values[node.name]
-    array = np.asarray(value, dtype=object) if dtype == DataType.DT_STRING else np.asarray(value)
+    is_array = isinstance(value, np.ndarray | np.generic)
+    array, _ = as_array(value) if is_array else as_array(value, dtype)
+    if array.dtype != held:
+        raise errors.DtypeMismatch(
+            f"variable {node.name!r} is {dtypes.name(dtype)}, its value {array.dtype}"
+        )
     constant = NodeDef(name=node.name, op="Const", device=node.device)
     constant.attr["dtype"].type = int(dtype)  # type: ignore[assignment]
     constant.attr["value"].tensor.CopyFrom(encode_tensor(array, dtype))
@@ -270,11 +278,12 @@ def remove_training_nodes(
     result = GraphDef(versions=input_graph.versions)
     if input_graph.HasField("library"):
         result.library.CopyFrom(input_graph.library)
+    known: dict[str, str] = {}
     for node in left.node:
         if node.name not in spliced:
             kept = result.node.add()
             kept.CopyFrom(node)
-            kept.input[:] = [_behind(text, spliced) for text in node.input]
+            kept.input[:] = [_behind(text, spliced, known) for text in node.input]
     return result
 
 
@@ -282,12 +291,17 @@ def _name(text: str) -> str:
     return text.removeprefix("^")
 
 
-def _behind(text: str, spliced: Mapping[str, str]) -> str:
-    """The input that stands behind the nodes that are left out."""
+def _behind(text: str, spliced: Mapping[str, str], known: dict[str, str]) -> str:
+    """The input that stands behind the nodes that are left out.
+
+    Args:
+        known: What was found for others, so that no chain of nodes is followed twice.
+    """
     seen: set[str] = set()
-    while _name(text) in spliced:
-        if text in seen:
+    while (name := _name(text)) in spliced:
+        if name in seen:
             raise errors.InvalidGraph(f"nodes {sorted(seen)[:5]} hand a tensor on in a circle")
-        seen.add(text)
-        text = spliced[_name(text)]
+        seen.add(name)
+        text = known.get(name, spliced[name])
+    known.update(dict.fromkeys(seen, text))
     return text

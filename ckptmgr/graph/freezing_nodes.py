@@ -11,16 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from ckptmgr import errors
 from ckptmgr._proto.function_pb2 import FunctionDef
 from ckptmgr._proto.graph_pb2 import GraphDef
 from ckptmgr._proto.node_def_pb2 import NodeDef
 from ckptmgr._proto.tensor_shape_pb2 import TensorShapeProto
-from ckptmgr.formats.dtypes import DataType
 from ckptmgr.graph import op_defs
-from ckptmgr.graph.tensor_values import encode_tensor
+from ckptmgr.graph.freezing_reads import axis, reading
 
 #: What hands its input on: the names of the outputs that are the same tensor.
 _HANDS_ON: Mapping[str, tuple[str, ...]] = {
@@ -78,6 +75,8 @@ class Freezing:
         self._functions = {f.signature.name: f for f in graph_def.library.function}
         self._outputs: dict[tuple[str, _Arguments], _Arguments] = {}
         self._clones: dict[tuple[str, _Arguments], str] = {}
+        #: How many are being cloned, each because the one before calls it.
+        self._cloning = 0
         self._new_functions: list[FunctionDef] = []
 
     def result(self) -> GraphDef:
@@ -97,8 +96,8 @@ class Freezing:
             result.node.add().CopyFrom(
                 self._rewritten(node, frozen, in_function=False) if constant is None else constant
             )
-            if node.op == "ResourceGather" and _key(node.input[0], False) in frozen:
-                result.node.add().CopyFrom(_axis(node))
+            if _gathers(node, frozen, in_function=False):
+                result.node.add().CopyFrom(axis(node))
         used = _used_functions(result.node, {**self._functions, **self._made()})
         # As TensorFlow: there is a library, be it empty.
         result.library.SetInParent()
@@ -169,7 +168,7 @@ class Freezing:
         if key in self._outputs:
             return self._outputs[key]
         if depth > _MAX_CALLS:
-            raise errors.InvalidGraph(f"function {name!r} is called more than {_MAX_CALLS} deep")
+            raise _too_deep(name)
         # Should it call itself: what is found by then.
         self._outputs[key] = ()
         function = self._function(name)
@@ -198,7 +197,7 @@ class Freezing:
         if not taken:
             return node
         if node.op in _READS and 0 in taken:
-            return _reading(node, in_function)
+            return reading(node, in_function)
         if node.op in _HANDS_ON:
             changed = _copy(node)
             changed.attr["T"].type = next(iter(taken.values()))[0]  # type: ignore[assignment]
@@ -211,32 +210,36 @@ class Freezing:
         call = _CALLS[node.op]
         arguments = _arguments(node, taken)
         changed = _copy(node)
-        types = changed.attr[call.input_types].list.type
-        for index, (dtype, _) in arguments:
-            types[index] = dtype  # type: ignore[call-overload]
+        _set_types(changed, call.input_types, arguments)
         for name in call.function_attrs:
             attr = changed.attr[name]
             for called in attr.list.func if attr.WhichOneof("value") == "list" else [attr.func]:
                 outputs = self._frozen_outputs(called.name, arguments, 1)
                 if call.output_types != call.input_types:
-                    for index, (dtype, _) in outputs:
-                        changed.attr[call.output_types].list.type[index] = dtype  # type: ignore[call-overload]
+                    _set_types(changed, call.output_types, outputs)
                 called.name = self._clone(called.name, arguments)
         return changed
 
     def _clone(self, name: str, arguments: _Arguments) -> str:
         """The name of a function like `name` that is given constants."""
         key = (name, arguments)
-        if key in self._clones:
-            return self._clones[key]
-        number = len(self._clones)
-        while f"{name}_frozen_{number}" in self._functions:
-            number += 1
-        self._clones[key] = f"{name}_frozen_{number}"
+        if key not in self._clones:
+            if self._cloning == _MAX_CALLS:
+                raise _too_deep(name)
+            number = len(self._clones)
+            while f"{name}_frozen_{number}" in self._functions:
+                number += 1
+            self._clones[key] = f"{name}_frozen_{number}"
+            self._cloning += 1
+            self._new_functions.append(self._cloned(name, arguments, self._clones[key]))
+            self._cloning -= 1
+        return self._clones[key]
+
+    def _cloned(self, name: str, arguments: _Arguments, new_name: str) -> FunctionDef:
         function = self._function(name)
         clone = FunctionDef()
         clone.CopyFrom(function)
-        clone.signature.name = self._clones[key]
+        clone.signature.name = new_name
         frozen = _frozen_arguments(function, arguments)
         self._follow(function.node_def, frozen, in_function=True, depth=1)
         for index, (dtype, shape) in arguments:
@@ -246,7 +249,8 @@ class Freezing:
             if index in clone.arg_attr:
                 attrs = clone.arg_attr[index].attr
                 if "_output_shapes" in attrs:
-                    attrs["_output_shapes"].list.shape[0].CopyFrom(_shape(shape))
+                    del attrs["_output_shapes"].list.shape[:]
+                    attrs["_output_shapes"].list.shape.append(_shape(shape))
         for index, (dtype, _) in self._frozen_outputs(name, arguments, 1):
             clone.signature.output_arg[index].type = dtype  # type: ignore[assignment]
         del clone.node_def[:]
@@ -256,15 +260,18 @@ class Freezing:
             if rewritten is not node and node.op == "ReadVariableOp":
                 reads.add(node.name)
             clone.node_def.add().CopyFrom(rewritten)
-            if node.op == "ResourceGather" and _key(node.input[0], True) in frozen:
-                clone.node_def.add().CopyFrom(_axis(node))
+            if _gathers(node, frozen, in_function=True):
+                clone.node_def.add().CopyFrom(axis(node))
         # An Identity calls its output otherwise than what read a variable.
         for node in clone.node_def:
             node.input[:] = [_renamed(text, reads) for text in node.input]
         for output, text in list(clone.ret.items()):
             clone.ret[output] = _renamed(text, reads)
-        self._new_functions.append(clone)
-        return self._clones[key]
+        return clone
+
+
+def _too_deep(name: str) -> errors.InvalidGraph:
+    return errors.InvalidGraph(f"function {name!r} is called more than {_MAX_CALLS} deep")
 
 
 def _more_than_read(node: NodeDef) -> errors.InvalidGraph:
@@ -296,8 +303,15 @@ def _frozen_inputs(
     return {index: frozen[key] for index, key in keys if key in frozen}
 
 
+def _gathers(node: NodeDef, frozen: Mapping[str, _Frozen], *, in_function: bool) -> bool:
+    """Whether it takes rows from a frozen variable, which needs a constant for the axis."""
+    return node.op == "ResourceGather" and 0 in _frozen_inputs(node, frozen, in_function)
+
+
 def _arguments(node: NodeDef, taken: Mapping[int, _Frozen]) -> _Arguments:
     first = _CALLS[node.op].first_input
+    if min(taken) < first:
+        raise _more_than_read(node)
     return tuple((index - first, value) for index, value in sorted(taken.items()))
 
 
@@ -308,6 +322,18 @@ def _frozen_arguments(function: FunctionDef, arguments: _Arguments) -> dict[str,
             f"function {function.signature.name!r} is given more than its {len(names)} arguments"
         )
     return {names[index]: value for index, value in arguments}
+
+
+def _set_types(node: NodeDef, key: str, changed: _Arguments) -> None:
+    """Give some arguments or results of a call other dtypes in the attribute that lists them."""
+    types = node.attr[key].list.type
+    for index, (dtype, _) in changed:
+        if index >= len(types):
+            raise errors.InvalidGraph(
+                f"attribute {key!r} of node {node.name!r} ({node.op}) names {len(types)} dtypes, "
+                f"but there is a tensor {index}"
+            )
+        types[index] = dtype  # type: ignore[call-overload]
 
 
 def _called(node: NodeDef) -> list[str]:
@@ -338,40 +364,6 @@ def _copy(node: NodeDef) -> NodeDef:
     # It told the shape of a handle.
     copy.attr.pop("_output_shapes", None)
     return copy
-
-
-def _reading(node: NodeDef, in_function: bool) -> NodeDef:
-    """What takes a value from a constant where a variable was read."""
-    made = NodeDef(name=node.name, device=node.device)
-    if node.op == "ReadVariableOp":
-        made.op = "Identity"
-        made.input.append(node.input[0])
-        made.attr["T"].CopyFrom(node.attr["dtype"])
-    else:
-        if node.op == "ResourceGather" and node.attr["batch_dims"].i != 0:
-            raise errors.InvalidGraph(
-                f"batch_dims must be 0 to be frozen, but node {node.name!r} has "
-                f"{node.attr['batch_dims'].i}"
-            )
-        made.op = "GatherV2" if node.op == "ResourceGather" else "GatherNd"
-        made.input.extend(node.input[:2])
-        made.attr["Tparams"].CopyFrom(node.attr["dtype"])
-        made.attr["Tindices"].CopyFrom(node.attr["Tindices"])
-        if node.op == "ResourceGather":
-            made.input.append(f"{node.name}/axis:output:0" if in_function else f"{node.name}/axis")
-            made.attr["Taxis"].CopyFrom(node.attr["Tindices"])
-    if "_class" in node.attr:
-        made.attr["_class"].CopyFrom(node.attr["_class"])
-    return made
-
-
-def _axis(node: NodeDef) -> NodeDef:
-    axis = NodeDef(name=f"{node.name}/axis", op="Const", device=node.device)
-    dtype = DataType(node.attr["Tindices"].type)
-    axis.attr["dtype"].type = int(dtype)  # type: ignore[assignment]
-    kind = np.int64 if dtype == DataType.DT_INT64 else np.int32
-    axis.attr["value"].tensor.CopyFrom(encode_tensor(np.zeros((), kind), dtype))
-    return axis
 
 
 def _used_functions(nodes: Iterable[NodeDef], functions: Mapping[str, FunctionDef]) -> set[str]:

@@ -20,7 +20,7 @@ from ckptmgr._proto.op_def_pb2 import OpDef
 from ckptmgr.graph import op_defs
 from ckptmgr.graph.attributes import decode_attr
 from ckptmgr.graph.bodies import Node, Port, default_attr
-from ckptmgr.graph.construction import argument_types
+from ckptmgr.graph.construction import OutputBudget, argument_types
 
 #: The type of the nodes that stand for the arguments of a function.
 ARGUMENT = "_Arg"
@@ -110,6 +110,7 @@ class FunctionBody:
             definition.name: attrs.get(definition.name, definition.default_value)
             for definition in signature.attr
         }
+        self._budget = OutputBudget(function.node_def)
         self._nodes: dict[str, FunctionNode] = {}
         #: The ports of each output of a node, by name.
         self._outputs: dict[str, dict[str, range]] = {}
@@ -185,7 +186,9 @@ class FunctionBody:
             message.attr[name].CopyFrom(value)
         for argument in signature.input_arg:
             ports: list[Port] = []
-            for number, dtype in enumerate(argument_types(argument, message)):
+            types = argument_types(argument, message)
+            self._budget.take(argument.name, len(types))
+            for number, dtype in enumerate(types):
                 # As TensorFlow names them; a list of n arguments is n of them.
                 is_list = argument.number_attr or argument.type_list_attr
                 name = f"{argument.name}_{number}" if is_list else argument.name
@@ -252,6 +255,7 @@ class FunctionBody:
                 count = len(argument_types(argument, _complete(message, node.op_def)))
                 ranges[argument.name] = range(start, start + count)
                 start += count
+            self._budget.take(node.name, start)
             self._outputs[node.name] = ranges
         return self._outputs[node.name]
 

@@ -21,8 +21,8 @@ from ckptmgr._proto.versions_pb2 import VersionDef
 from ckptmgr.formats import dtypes
 from ckptmgr.formats.dtypes import DataType
 from ckptmgr.graph import op_defs
-from ckptmgr.graph.attributes import is_of_kind
-from ckptmgr.graph.construction import can_feed, input_types, output_types
+from ckptmgr.graph.attributes import check_allowed, is_of_kind
+from ckptmgr.graph.construction import OutputBudget, can_feed, input_types, output_types
 from ckptmgr.graph.devices import DeviceSpec
 from ckptmgr.graph.graph import Graph
 from ckptmgr.graph.node_order import Source, in_order, parse_input
@@ -32,10 +32,6 @@ from ckptmgr.graph.tensor_shape import decode_partial_shape, merge
 
 _OUTPUT_SHAPES = "_output_shapes"
 _COLOCATION = b"loc:@"
-
-# A few bytes of a message can ask for many outputs; this many are made beyond the usual few.
-_MAX_OUTPUTS_IN_ALL = 2**20
-_OUTPUTS_PER_NODE = 8
 
 
 class Import:
@@ -56,7 +52,7 @@ class Import:
         self._functions = self._check_functions()
         self._names = {name: self._new_name(name) for name in self._nodes}
         self._made: dict[str, Operation] = {}
-        self._outputs_left = _MAX_OUTPUTS_IN_ALL + _OUTPUTS_PER_NODE * len(self._nodes)
+        self._budget = OutputBudget(graph_def.node)
 
     def run(self, return_elements: Sequence[str] | None) -> list[Tensor | Operation] | None:
         """Add everything to the graph, and give what is asked for."""
@@ -118,6 +114,10 @@ class Import:
         functions: dict[str, FunctionDef] = {}
         for function in self._graph_def.library.function:
             name = function.signature.name
+            if op_defs.find(name) is not None:
+                raise errors.InvalidGraph(
+                    f"cannot add function {name!r}: a type of operation has that name"
+                )
             known = functions.get(name) or self._graph.functions.get(name)
             if known is not None and known != function:
                 raise errors.InvalidGraph(
@@ -145,7 +145,7 @@ class Import:
             return Operation(self._graph, copy, None, ())
         self._fill_defaults(node, copy, op_def)
         types = output_types(op_def, copy)
-        self._count_outputs(node.name, len(types))
+        self._budget.take(node.name, len(types))
         return Operation(self._graph, copy, op_def, types)
 
     def _fill_defaults(self, node: NodeDef, copy: NodeDef, op_def: OpDef) -> None:
@@ -159,13 +159,6 @@ class Import:
                     f"Node {node.name!r} ({node.op}) must have the attribute "
                     f"{definition.name!r}, found none"
                 )
-
-    def _count_outputs(self, name: str, count: int) -> None:
-        self._outputs_left -= count
-        if self._outputs_left < 0:
-            raise errors.InvalidGraph(
-                f"node {name!r} with {count} outputs is too many in one graph"
-            )
 
     def _renamed_group(self, group: bytes) -> bytes:
         name = group.removeprefix(_COLOCATION).decode("utf-8", "replace")
@@ -204,7 +197,7 @@ class Import:
             attrs = self._nodes[name].attr
             stated = len(attrs[_OUTPUT_SHAPES].list.shape) if _OUTPUT_SHAPES in attrs else 0
             count = max(stated, counts.get(name, 0))
-            self._count_outputs(name, count)
+            self._budget.take(name, count)
             op._outputs = [Tensor(op, index, DataType.DT_INVALID) for index in range(count)]
 
     def _connect(self, op: Operation, sources: list[Source]) -> None:
@@ -349,6 +342,11 @@ def _check_kind(node: NodeDef, definition: OpDef.AttrDef) -> None:
         raise errors.InvalidGraph(
             f"attribute {definition.name!r} of node {node.name!r} ({node.op}) must be of kind "
             f"{definition.type}, found {value.WhichOneof('value')}"
+        )
+    problem = check_allowed(value, definition)
+    if problem:
+        raise errors.InvalidGraph(
+            f"attribute {definition.name!r} of node {node.name!r} ({node.op}): {problem}"
         )
 
 

@@ -219,6 +219,7 @@ def import_collected(  # noqa: PLR0913 - what callers of TensorFlow's functions 
         for variable in target.get_collection(
             GraphKeys.GLOBAL_VARIABLES, f"{re.escape(scope)}/" if scope else None
         )
+        if isinstance(getattr(variable, "name", None), str)
     }
     return Imported(variables, returned, scope)
 

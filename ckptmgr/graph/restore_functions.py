@@ -11,14 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from ckptmgr import errors
 from ckptmgr._proto.function_pb2 import FunctionDef
 from ckptmgr._proto.graph_pb2 import GraphDef
 from ckptmgr._proto.node_def_pb2 import NodeDef
 from ckptmgr.graph.tensor_values import decode_tensor
 
 _CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
-# What TensorFlow writes calls one function by way of another.
-_MAX_DEPTH = 10
+# What TensorFlow writes calls one function by way of another; functions that call each other many
+# times over could be followed for ever.
+_MAX_CALLS = 1000
 
 
 class StoredVariable(NamedTuple):
@@ -29,30 +31,44 @@ class StoredVariable(NamedTuple):
 
 
 def stored_variables(graph_def: GraphDef, restore_op_name: str) -> list[StoredVariable]:
-    """What a restore operation that calls a function gives the graph's variables."""
+    """What a restore operation that calls a function gives the graph's variables.
+
+    Raises:
+        InvalidGraph: The function calls others without end.
+    """
     functions = {function.signature.name: function for function in graph_def.library.function}
-    for node in graph_def.node:
-        if node.name == restore_op_name and node.op in _CALLS:
-            handles = [text.partition(":")[0] for text in node.input if not text.startswith("^")]
-            return list(_in_call(node, handles, functions, 0))
-    return []
+    calls = [
+        (node, [text.partition(":")[0] for text in _taken(node)])
+        for node in graph_def.node
+        if node.name == restore_op_name and node.op in _CALLS
+    ][:1]
+    stored: list[StoredVariable] = []
+    for node, handles in calls:  # which grow meanwhile
+        function = functions.get(node.attr["f"].func.name)
+        if function is None:
+            continue
+        names = (argument.name for argument in function.signature.input_arg)
+        handle_of = dict(zip(names, handles, strict=False))
+        stored += _assigned(function, handle_of)
+        for inner in function.node_def:
+            if inner.op in _CALLS:
+                calls.append((inner, [handle_of.get(text, "") for text in _taken(inner)]))
+                if len(calls) > _MAX_CALLS:
+                    raise errors.InvalidGraph(
+                        f"the function that restores calls more than {_MAX_CALLS} others"
+                    )
+    return stored
 
 
-def _in_call(
-    node: NodeDef, handles: list[str], functions: Mapping[str, FunctionDef], depth: int
-) -> Iterator[StoredVariable]:
-    function = functions.get(node.attr["f"].func.name)
-    if function is None or depth > _MAX_DEPTH:
-        return
-    names = (argument.name for argument in function.signature.input_arg)
-    handle_of = dict(zip(names, handles, strict=False))
-    nodes = {inner.name: inner for inner in function.node_def}
-    for inner in function.node_def:
-        taken = [text for text in inner.input if not text.startswith("^")]
-        if inner.op in _CALLS:
-            passed = [handle_of.get(text, "") for text in taken]
-            yield from _in_call(inner, passed, functions, depth + 1)
-        elif inner.op == "AssignVariableOp" and len(taken) > 1 and taken[0] in handle_of:
+def _taken(node: NodeDef) -> list[str]:
+    return [text for text in node.input if not text.startswith("^")]
+
+
+def _assigned(function: FunctionDef, handle_of: Mapping[str, str]) -> Iterator[StoredVariable]:
+    nodes = {node.name: node for node in function.node_def}
+    for node in function.node_def:
+        taken = _taken(node)
+        if node.op == "AssignVariableOp" and len(taken) > 1 and taken[0] in handle_of:
             read = _read_by(taken[1], nodes)
             if read is not None:
                 yield StoredVariable(handle_of[taken[0]], *read)
@@ -68,15 +84,18 @@ def _read_by(text: str, nodes: Mapping[str, NodeDef]) -> tuple[str, str] | None:
     if node is None or node.op != "RestoreV2" or len(node.input) < 3:
         return None
     index = port.partition(":")[2] or "0"
-    keys, slices = (_texts(text, nodes) for text in node.input[1:3])
-    if not index.isdigit() or int(index) >= min(len(keys), len(slices)):
+    if not (index.isascii() and index.isdigit()):
         return None
-    return keys[int(index)], slices[int(index)]
+    key, slice_spec = (_text(text, int(index[:10]), nodes) for text in node.input[1:3])
+    return None if key is None or slice_spec is None else (key, slice_spec)
 
 
-def _texts(text: str, nodes: Mapping[str, NodeDef]) -> list[str]:
+def _text(text: str, number: int, nodes: Mapping[str, NodeDef]) -> str | None:
+    """One of the texts that a constant holds; None if it holds no such one."""
     node = nodes.get(text.partition(":")[0])
     if node is None or node.op != "Const":
-        return []
-    values = decode_tensor(node.attr["value"].tensor).reshape(-1)
-    return [value.decode("utf-8", "replace") for value in values if isinstance(value, bytes)]
+        return None
+    values = decode_tensor(node.attr["value"].tensor)
+    # Without a list of all: a few bytes can say that one text is repeated 2**50 times.
+    value = values.flat[number] if number < values.size else None
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else None

@@ -252,8 +252,10 @@ def _saveables(item: Any, name: str) -> Iterator[SaveableObject]:
     elif isinstance(item, list | tuple | PartitionedVariable):
         yield from _parts(list(item), name)
     elif isinstance(item, ResourceVariable):
-        # The read that stands beside it: a save adds none of its own.
-        yield ResourceVariableSaveable(item._as_graph_element(), "", name)
+        # The read that stands beside it, if it is one: a save adds none of its own.
+        beside = item._as_graph_element()
+        is_read = beside.op.type == "ReadVariableOp"
+        yield ResourceVariableSaveable(beside if is_read else item, "", name)
     else:
         yield _of_tensor(item, name)
 

@@ -136,12 +136,18 @@ def decode_tensor(message: TensorProto) -> Array:
         raise errors.InvalidGraph(
             f"a constant of shape {shape} has {elements} elements, found {values.size} values"
         )
-    if values.size == elements:
-        array = values.reshape(shape)
-    elif values.size <= 1:
-        array = np.broadcast_to(values[0] if values.size else _zero(held), shape)
-    else:
-        array = _with_last_repeated(values, elements).reshape(shape)
+    if 1 < values.size < elements:
+        values = _with_last_repeated(values, elements)
+    try:
+        if values.size == elements:
+            array = values.reshape(shape)
+        else:
+            array = np.broadcast_to(values[0] if values.size else _zero(held), shape)
+    except ValueError:
+        raise errors.InvalidGraph(
+            f"a constant has {len(shape)} dimensions, more than a NumPy array can: 32 (NumPy 1) or "
+            f"64 (NumPy 2)"
+        ) from None
     array.flags.writeable = False
     return array
 
@@ -194,15 +200,15 @@ def _zero(held: np.dtype[Any]) -> Array:
 
 
 # Several values and then a repetition: TensorFlow writes this to save space, and only for what it
-# had in memory.
-_MAX_REPEATED = 2**28
+# had in memory. A message of some bytes must not take all of it here.
+_MAX_REPEATED_BYTES = 2**28
 
 
 def _with_last_repeated(values: Array, elements: int) -> Array:
-    if elements > _MAX_REPEATED:
+    if elements * values.itemsize > _MAX_REPEATED_BYTES:
         raise errors.InvalidGraph(
             f"a constant of {elements} elements has {values.size} values and repeats the last; "
-            f"at most {_MAX_REPEATED} elements are decoded from that"
+            f"at most {_MAX_REPEATED_BYTES} bytes are decoded from that"
         )
     array = np.empty(elements, values.dtype)
     array[: values.size] = values

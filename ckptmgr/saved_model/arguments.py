@@ -54,9 +54,9 @@ def to_array(value: Any, dtype: int, shape: Shape, what: str) -> Array:
     """
     wanted = f"{dtypes.name(dtype)} of shape {as_text(shape)}"
     try:
+        held = dtypes.to_numpy(dtype)
         given = value if isinstance(value, np.ndarray | np.generic) else None
         array = as_array(value)[0] if given is not None else as_array(value, dtype)[0]
-        held = dtypes.to_numpy(dtype)
     except (errors.GraphError, errors.UnsupportedDtype) as error:
         raise errors.SignatureError(f"{what} must be {wanted}: {error}") from None
     if array.dtype != held and not np.can_cast(array.dtype, held, "same_kind"):

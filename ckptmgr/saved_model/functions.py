@@ -102,11 +102,15 @@ def load(
     directory = arguments.path_text(export_dir)
     model = read_saved_model(directory)
     meta_graph = _chosen(model, tags)
-    if len(model.meta_graphs) == 1 and meta_graph.HasField("object_graph_def"):
-        return LoadedModel(directory, meta_graph, allow_ops)
-    session = Session(graph=Graph(), allow_ops=tuple(allow_ops))
-    loader.load(session, meta_graph.meta_info_def.tags, directory)
-    return LoadedGraph(session, meta_graph)
+    try:
+        if len(model.meta_graphs) == 1 and meta_graph.HasField("object_graph_def"):
+            return LoadedModel(directory, meta_graph, allow_ops)
+        session = Session(graph=Graph(), allow_ops=tuple(allow_ops))
+        loader.load(session, meta_graph.meta_info_def.tags, directory)
+        return LoadedGraph(session, meta_graph)
+    except errors.CorruptCheckpoint as error:
+        # What decodes messages does not know where they are from.
+        raise error.located(path=directory) from None
 
 
 def _chosen(model: SavedModel, tags: str | Iterable[str] | None) -> MetaGraphDef:

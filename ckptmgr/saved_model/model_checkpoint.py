@@ -88,7 +88,7 @@ def _check_variable(
     saved = objects[number].variable
     key = keys.get(VARIABLE_VALUE)
     if key is None or not reader.has_tensor(key):
-        path = objects.paths().get(number, f"object {number}")
+        path = objects.path(number)
         raise errors.TensorNotFound(
             f"the checkpoint {reader.prefix} has no value for the variable {saved.name!r} ({path}) "
             f"of the model{'' if key is None else f': it has no tensor {key!r}'}"

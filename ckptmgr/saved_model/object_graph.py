@@ -67,17 +67,24 @@ class ObjectGraph:
         """The numbers of the objects of one kind, in their order."""
         return (n for n, node in enumerate(self._message.nodes) if node.WhichOneof("kind") == kind)
 
-    def paths(self) -> dict[int, str]:
-        """What to call each object that the root leads to: "root.layer.kernel"."""
-        paths = {0: "root"}
+    def path(self, wanted: int) -> str:
+        """What to call an object: "root.layer.kernel", or its number if the root leads nowhere."""
+        # Names of all, each with those in front of it, would take the square of a deep model.
+        reached: dict[int, tuple[int, str]] = {0: (0, "root")}
         waiting = deque([0])
-        while waiting:
+        while waiting and wanted not in reached:
             number = waiting.popleft()
             for name, child in self.children(number).items():
-                if child not in paths:
-                    paths[child] = f"{paths[number]}.{name}"
+                if child not in reached:
+                    reached[child] = (number, name)
                     waiting.append(child)
-        return paths
+        if wanted not in reached:
+            return f"object {wanted}"
+        names = [reached[wanted][1]]
+        while wanted:
+            wanted = reached[wanted][0]
+            names.append(reached[wanted][1])
+        return ".".join(reversed(names))
 
     def _check(self, number: int, what: str) -> None:
         if not 0 <= number < len(self._message.nodes):

@@ -33,6 +33,9 @@ class Signature:
         #: How each input and output is described in the model, by its name.
         self.inputs: Mapping[str, TensorInfo] = dict(definition.inputs)
         self.outputs: Mapping[str, TensorInfo] = dict(definition.outputs)
+        for info in (*self.inputs.values(), *self.outputs.values()):
+            # What is no shape is refused here, not when somebody prints the signature.
+            _shape(info)
         self._defaults = {name: decode_tensor(value) for name, value in definition.defaults.items()}
         self._run = run
 

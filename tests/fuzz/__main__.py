@@ -25,7 +25,7 @@ from types import FrameType
 
 _CORPUS = Path(__file__).parent / "corpus"
 _FOUND = Path("build") / "fuzz"
-_NAMES = ("bundle", "v1", "state", "manager")
+_NAMES = ("bundle", "v1", "state", "manager", "meta_graph", "saved_model")
 # A call in C that never returns cannot be interrupted; nothing else reaches this.
 _LIBFUZZER_TIMEOUT_SECS = 86400
 # Measuring memory takes about as long as everything else.

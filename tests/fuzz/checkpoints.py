@@ -11,20 +11,28 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+import numpy as np
 from google.protobuf.message import DecodeError, Message
 
 from ckptmgr import errors
 from ckptmgr._proto.saved_tensor_slice_pb2 import SavedTensorSlices
 from ckptmgr._proto.tensor_bundle_pb2 import BundleEntryProto, BundleHeaderProto
+from ckptmgr._proto.trackable_object_graph_pb2 import TrackableObjectGraph
+from ckptmgr.bundle.checkpoint_reader import CheckpointReader
+from ckptmgr.bundle.layout import NamedTensor
+from ckptmgr.bundle.writer import WriteOptions, stage
 from ckptmgr.formats import dtypes, string_tensor
 from ckptmgr.formats.crc32c import crc32c, mask
 from ckptmgr.formats.dtypes import DataType
 from ckptmgr.formats.tensor_slice import encode_slice_key, slice_from_proto
 from ckptmgr.formats.varint import encode_varint
+from ckptmgr.saved_model.object_graph import OBJECT_GRAPH_KEY
+from ckptmgr.storage import MemoryStorage
 from tests.fuzz import tables
 from tests.fuzz.mutation import mutate_bytes, mutate_int, mutate_message
 from tests.fuzz.packing import pack, unpack
 
+_SHARD = "m.data-00000-of-00001"
 # The index of a bundle is the first file; its shards follow.
 _INDEX = 0
 _LARGEST_SHARD_BYTES = 1 << 16
@@ -42,6 +50,38 @@ def mutate_bundle(data: bytes, random: Random) -> bytes:
         _make_consistent(entries, files, random)
     files[_INDEX] = _table(entries, random)
     return pack(files)
+
+
+def mutate_object_graph(index: bytes, shard: bytes, random: Random) -> tuple[bytes, bytes]:
+    """Change which tensor of a checkpoint is the value of which object, if it says so."""
+    storage = MemoryStorage()
+    for path, content in (("m.index", index), (_SHARD, shard)):
+        storage.create(path).write([content], 0)
+    try:
+        with CheckpointReader("m", storage=storage) as reader:
+            tensors = reader.get_tensors()
+        graph = TrackableObjectGraph.FromString(tensors[OBJECT_GRAPH_KEY])
+    except (errors.CheckpointError, DecodeError, KeyError, TypeError):
+        return index, shard
+    for _ in range(random.choice((1, 2, 4))):
+        mutate_message(graph, random)
+    message = graph.SerializeToString(deterministic=True)
+    return staged({**tensors, OBJECT_GRAPH_KEY: np.array(message, object)})
+
+
+def staged(tensors: dict[str, Any]) -> tuple[bytes, bytes]:
+    """The index and the only shard of a checkpoint."""
+    storage = MemoryStorage()
+    named = [NamedTensor(name, _array(value)) for name, value in sorted(tensors.items())]
+    options = WriteOptions("0" * 32, durable=False, alignment_bytes=1)
+    stage(storage, "m", [named], options).publish()
+    files = (storage.open("m.index"), storage.open(_SHARD))
+    index, shard = (file.read(0, file.size_bytes) for file in files)
+    return index, shard
+
+
+def _array(value: Any) -> Any:
+    return np.array(value, object) if isinstance(value, bytes) else value
 
 
 def mutate_v1(data: bytes, random: Random) -> bytes:

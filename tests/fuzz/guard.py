@@ -7,6 +7,9 @@ import time
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+
+from ckptmgr import errors
 
 #: Memory that Python and NumPy may take at a time, as a multiple of the input's size.
 MEMORY_MULTIPLE = 128
@@ -18,6 +21,21 @@ LIMIT_SECS = 10.0
 
 class Finding(AssertionError):
     """Something that an input must not be able to do."""
+
+
+def documented(call: Callable[[], Any], *also: type[Exception]) -> Any:
+    """What the call returns, None if it raises what files may make a reader raise, or `also`."""
+    try:
+        return call()
+    except errors.CorruptCheckpoint as error:
+        if error.path is None:
+            raise Finding(f"an error that names no file: {error!r}") from error
+        str(error)
+    except errors.UnsupportedDtype as error:
+        str(error)
+    except also as error:
+        str(error)
+    return None
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ from ckptmgr.bundle.v1_writer import stage_v1
 from ckptmgr.bundle.writer import WriteOptions, stage
 from ckptmgr.lifecycle.manager import CheckpointManager
 from ckptmgr.storage import MemoryStorage
-from tests.fuzz import tables
+from tests.fuzz import model_corpus, tables
 from tests.fuzz.packing import pack
 from tests.fuzz.targets import BUNDLE_FILES, V1_FILES
 
@@ -34,6 +34,8 @@ def main() -> None:
         ("v1", _v1()),
         ("state", _states()),
         ("manager", _managers()),
+        ("meta_graph", model_corpus.meta_graphs()),
+        ("saved_model", model_corpus.saved_models()),
     ):
         (CORPUS / target).mkdir(parents=True)
         for name, data in inputs:

@@ -95,11 +95,15 @@ def mutate_text(text: str, random: Random) -> str:
 
 def mutate_message(message: Message, random: Random) -> None:
     """Change one field, anywhere in the message."""
+    if not message.DESCRIPTOR.fields:
+        return
     present: list[Any] = [field for field, _ in message.ListFields()]
     use_present = present and random.random() < 0.8
     field: Any = random.choice(present if use_present else list(message.DESCRIPTOR.fields))
     value = getattr(message, field.name)
-    if hasattr(value, "append") or hasattr(value, "add"):
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        _mutate_map(field, value, random)
+    elif hasattr(value, "append") or hasattr(value, "add"):
         _mutate_repeated(message, field, value, random)
     elif field.cpp_type != _MESSAGE:
         _set(lambda changed: setattr(message, field.name, changed), field, value, random)
@@ -130,6 +134,29 @@ def _mutate_repeated(message: Message, field: Any, values: Any, random: Random) 
             mutate_message(values[place], random)
         else:
             _set(lambda changed: values.__setitem__(place, changed), field, values[place], random)
+
+
+def _mutate_map(field: Any, values: Any, random: Random) -> None:
+    key_field, value_field = (field.message_type.fields_by_name[name] for name in ("key", "value"))
+    action = random.randrange(6)
+    if not values or action == 0:
+        key = _scalar(key_field, _empty(key_field), random)
+    else:
+        # The order of a map is nobody's promise, and inputs must be the same each time.
+        key = random.choice(sorted(values))
+        if action == 1:
+            del values[key]
+            return
+    if action == 2:
+        key, copied = _scalar(key_field, key, random), values[key]
+        if value_field.cpp_type == _MESSAGE:
+            values[key].CopyFrom(copied)
+        else:
+            values[key] = copied
+    elif value_field.cpp_type == _MESSAGE:
+        mutate_message(values[key], random)
+    else:
+        _set(lambda changed: values.__setitem__(key, changed), value_field, values[key], random)
 
 
 def _empty(field: Any) -> Any:

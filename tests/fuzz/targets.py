@@ -1,9 +1,11 @@
 """What is fuzzed: one target per parser, each through what a user calls.
 
-    bundle    V2: sorted table, header, entries, slices, numbers, strings, variants
-    v1        V1: sorted table, SavedTensorSlices, one file and several shards
-    state     the `checkpoint` file
-    manager   the manager's JSON, and what stands in `.ckptmgr/`
+    bundle       V2: sorted table, header, entries, slices, numbers, strings, variants
+    v1           V1: sorted table, SavedTensorSlices, one file and several shards
+    state        the `checkpoint` file
+    manager      the manager's JSON, and what stands in `.ckptmgr/`
+    meta_graph   a `.meta` file: graph, functions, collections, Saver (`models`)
+    saved_model  the directory of a SavedModel: message, variables, an asset (`models`)
 
 A target takes any bytes. It raises `Finding`, or whatever a parser should not have let out.
 """
@@ -33,7 +35,9 @@ from ckptmgr.lifecycle import catalog, listing, state
 from ckptmgr.lifecycle.manager import CheckpointManager
 from ckptmgr.storage import MemoryStorage
 from tests.fuzz.checkpoints import mutate_bundle, mutate_v1
-from tests.fuzz.guard import Finding
+from tests.fuzz.graphs import mutate_meta_graph, mutate_saved_model
+from tests.fuzz.guard import Finding, documented
+from tests.fuzz.models import check_meta_graph, check_saved_model
 from tests.fuzz.mutation import mutate_bytes, mutate_json, mutate_message
 from tests.fuzz.packing import pack, unpack
 
@@ -44,8 +48,6 @@ BUNDLE_FILES = (
 )
 V1_PATTERN = "s-?????-of-00002"
 V1_FILES = ("m", "s-00000-of-00002", "s-00001-of-00002")
-#: What files may make a reader raise, and nothing else.
-DOCUMENTED = (errors.CorruptCheckpoint, errors.UnsupportedDtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ def check_bundle(data: bytes) -> None:
     storage = _storage_of(zip(BUNDLE_FILES, _contents(data, len(BUNDLE_FILES)), strict=True))
     with _table_threshold(data):
         _read_everything(storage, "m")
-    _documented(lambda: listing.look_at("m", storage=storage))
+    documented(lambda: listing.look_at("m", storage=storage))
 
 
 def check_v1(data: bytes) -> None:
@@ -69,39 +71,39 @@ def check_v1(data: bytes) -> None:
     with _table_threshold(data):
         _read_everything(storage, "m")
         _read_everything(storage, V1_PATTERN)
-    _documented(lambda: listing.look_at("m", storage=storage))
+    documented(lambda: listing.look_at("m", storage=storage))
 
 
 def _read_everything(storage: MemoryStorage, prefix: str) -> None:
     """Everything that a reader can be asked; the ways to one value must agree."""
-    reader = _documented(
+    reader = documented(
         lambda: CheckpointReader(prefix, storage=storage), errors.CheckpointNotFound
     )
     if reader is None:
         return
     with reader, CheckpointReader(prefix, mmap=True, storage=storage) as mapping:
-        _documented(reader.debug_string)
-        _documented(reader.verify)
-        _documented(lambda: catalog.read_metadata(reader))
-        shapes = _documented(mapping.get_variable_to_shape_map) or {}
-        _documented(mapping.get_variable_to_dtype_map)
-        together = _documented(reader.get_tensors)
+        documented(reader.debug_string)
+        documented(reader.verify)
+        documented(lambda: catalog.read_metadata(reader))
+        shapes = documented(mapping.get_variable_to_shape_map) or {}
+        documented(mapping.get_variable_to_dtype_map)
+        together = documented(reader.get_tensors)
         for name, shape in list(shapes.items())[:100]:
-            if _documented(lambda: reader.entry(name)) != mapping.entry(name):  # noqa: B023
+            if documented(lambda: reader.entry(name)) != mapping.entry(name):  # noqa: B023
                 raise Finding(f"two ways to look up {name!r} disagree")
-            _documented(lambda: reader.num_bytes(name))  # noqa: B023
-            value = _documented(lambda: reader.get_tensor(name))  # noqa: B023
-            mapped = _documented(lambda: mapping.get_tensor(name))  # noqa: B023
+            documented(lambda: reader.num_bytes(name))  # noqa: B023
+            value = documented(lambda: reader.get_tensor(name))  # noqa: B023
+            mapped = documented(lambda: mapping.get_tensor(name))  # noqa: B023
             _require_same(name, value, mapped)
             if together is not None:
                 _require_same(name, value, together[name])
             part = _first_half(shape)
             if part is not None:
-                half = _documented(lambda: reader.get_slice(name, part))  # noqa: B023
+                half = documented(lambda: reader.get_slice(name, part))  # noqa: B023
                 if value is not None and half is not None:
                     index = tuple(slice(0, extent.length) for extent in part.extents)
                     _require_same(name, value[index], half)
-                _documented(lambda: reader.get_slice(name, part, verify=False))  # noqa: B023
+                documented(lambda: reader.get_slice(name, part, verify=False))  # noqa: B023
 
 
 def _first_half(shape: list[int]) -> TensorSlice | None:
@@ -160,21 +162,21 @@ def check_manager(data: bytes) -> None:
 
 def _check_directory(run: dict[str, bytes]) -> None:
     storage = _storage_of((*run.items(), *_OUTSIDE.items()))
-    _documented(lambda: state.get_checkpoint_state("/run", storage=storage))
-    _documented(lambda: state.latest_checkpoint("/run", storage=storage))
-    _documented(lambda: listing.newest_prefix("/run", storage=storage))
-    _documented(lambda: listing.list_checkpoints("/run", storage=storage))
+    documented(lambda: state.get_checkpoint_state("/run", storage=storage))
+    documented(lambda: state.latest_checkpoint("/run", storage=storage))
+    documented(lambda: listing.newest_prefix("/run", storage=storage))
+    documented(lambda: listing.list_checkpoints("/run", storage=storage))
     target = {"w": np.zeros(3, np.float32)}
     with CheckpointManager(
         target, "/run", max_to_keep=1, storage=storage, durability="none"
     ) as manager:
         refusals = (errors.CheckpointNotFound, errors.InvalidArgument)
-        _documented(manager.restore, *refusals)
+        documented(manager.restore, *refusals)
         saved = manager.save(9)  # whatever stands there, training can go on
         if saved is None or manager.latest_checkpoint != "/run/model.ckpt-9":
             raise Finding(f"after a save the latest is {manager.latest_checkpoint}")
     with CheckpointManager(None, "/run", storage=storage) as manager:
-        _documented(lambda: manager.restore(1), *refusals)
+        documented(lambda: manager.restore(1), *refusals)
         restored = manager.restore()
         if restored is None or restored.step != 9:
             raise Finding(f"after a save the restored is {restored}")
@@ -253,23 +255,12 @@ TARGETS = {
     "v1": Target(check_v1, mutate_v1),
     "state": Target(check_state, mutate_state),
     "manager": Target(check_manager, mutate_manager),
+    "meta_graph": Target(check_meta_graph, mutate_meta_graph),
+    "saved_model": Target(check_saved_model, mutate_saved_model),
 }
 
 
 # --------------------------------------------------------------------------- what all share
-
-
-def _documented(call: Callable[[], Any], *also: type[Exception]) -> Any:
-    """What the call returns, None if it raises what its documentation names."""
-    try:
-        return call()
-    except DOCUMENTED as error:
-        if isinstance(error, errors.CorruptCheckpoint) and error.path is None:
-            raise Finding(f"an error that names no file: {error!r}") from error
-        str(error)
-    except also as error:
-        str(error)
-    return None
 
 
 def _contents(data: bytes, count: int) -> Iterator[bytes | None]:

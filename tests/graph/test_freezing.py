@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -184,6 +185,17 @@ def test_training_nodes_are_removed_as_tensorflow_does(tf: Any) -> None:
             assert ours.node == GraphDef.FromString(theirs.SerializeToString()).node
 
 
+def test_a_long_chain_that_many_nodes_take() -> None:
+    chain = "".join(
+        f'node {{ name: "i{n}" op: "Identity" input: "i{n - 1}" }}' for n in range(1, 4000)
+    )
+    takers = "".join(f'node {{ name: "t{n}" op: "Neg" input: "i3999" }}' for n in range(4000))
+    began_secs = time.thread_time()
+    left = remove_training_nodes(_parsed(f'node {{ name: "i0" op: "Abs" }} {chain} {takers}'))
+    assert {text for node in left.node for text in node.input} == {"i0"}
+    assert time.thread_time() - began_secs < 5
+
+
 def test_sub_graphs_are_those_of_tensorflow(tf: Any, golden: Path) -> None:
     graph_def = read_graph_def(golden / "graphs/graph.pb")
     v1 = tf.compat.v1
@@ -229,13 +241,83 @@ REFUSED: list[tuple[str, type[Exception], str]] = [
         "batch_dims must be 0",
     ),
     ('node { name: "y" op: "VariableV2" }', errors.TensorNotFound, "no value for variable 'y'"),
+    (
+        'node { name: "v" op: "VariableV2" attr { key: "dtype" value { type: 999 } } }',
+        errors.UnsupportedDtype,
+        "unknown_999",
+    ),
+    (_VARIABLE.replace("DT_FLOAT", "DT_RESOURCE"), errors.UnsupportedDtype, "resource"),
+    (
+        _VARIABLE.replace("DT_FLOAT", "DT_INT32"),
+        errors.DtypeMismatch,
+        "variable 'v' is int32, its value float32",
+    ),
+    (
+        _VARIABLE + 'node { name: "y" op: "ResourceGather" input: "v" input: "v" '
+        'attr { key: "Tindices" value { type: DT_STRING } } }',
+        errors.InvalidGraph,
+        "indices of node 'y' must be int32 or int64, found string",
+    ),
+    (
+        _VARIABLE + 'node { name: "y" op: "If" input: "v" }',
+        errors.InvalidGraph,
+        r"'y' \(If\) takes a variable that is to be frozen",
+    ),
+    (
+        _VARIABLE + 'node { name: "y" op: "PartitionedCall" input: "v" attr { key: "f" '
+        'value { func { name: "f" } } } } library { function { signature { name: "f" '
+        'input_arg { name: "a" type: DT_RESOURCE } } } }',
+        errors.InvalidGraph,
+        r"attribute 'Tin' of node 'y' \(PartitionedCall\) names 0 dtypes",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("text", "kind", "problem"), REFUSED)
 def test_refused(text: str, kind: type[Exception], problem: str) -> None:
+    graph_def = _parsed(text)
+    last = graph_def.node[-1].name if graph_def.node else "y"
     with pytest.raises(kind, match=problem):
-        convert_variables_to_constants({"v": np.float32(1.0)}, _parsed(text), ["y"])
+        convert_variables_to_constants({"v": np.float32(1.0)}, graph_def, [last])
+
+
+def test_a_gather_from_nothing_is_left_as_it_is() -> None:
+    graph_def = _parsed('node { name: "y" op: "ResourceGather" }')
+    assert convert_variables_to_constants({}, graph_def, ["y"]).node == graph_def.node
+
+
+@pytest.mark.parametrize("value", [2.0, [2.0], np.float32(2.0)])
+def test_values_of_python_have_the_dtype_of_the_variable(value: Any) -> None:
+    frozen = convert_variables_to_constants({"v": value}, _parsed(_VARIABLE), ["v"])
+    assert frozen.node[0].attr["value"].tensor.float_val == [2.0]
+
+
+def _calling(name: str, variable: str, function: str) -> str:
+    return (
+        f'{{ name: "{name}" op: "PartitionedCall" input: "{variable}" attr {{ key: "f" value {{ '
+        f'func {{ name: "{function}" }} }} }} attr {{ key: "Tin" value {{ list {{ type: DT_RESOURCE'
+        f" }} }} }} }}"
+    )
+
+
+def test_functions_that_are_cloned_in_another_order_than_they_are_found_in() -> None:
+    functions = "".join(
+        f'function {{ signature {{ name: "f{n}" input_arg {{ name: "a" type: DT_RESOURCE }} }} '
+        f"node_def {_calling('c', 'a', f'f{n + 1}')} }}"
+        for n in range(400)
+    )
+    # What w leads to is found first, each within the depth that is allowed; v leads to all of it.
+    firsts = "".join(f"node {_calling(f'w{n}', 'w', f'f{n}')}" for n in range(320, -1, -80))
+    variables = _VARIABLE + _VARIABLE.replace('"v"', '"w"')
+    graph_def = _parsed(
+        f"{variables} node {_calling('y', 'v', 'f0')} {firsts}"
+        f'library {{ {functions} function {{ signature {{ name: "f400" input_arg {{ name: "a" '
+        f"type: DT_RESOURCE }} }} }} }}"
+    )
+    values = {"v": np.float32(1.0), "w": np.float32(1.0)}
+    names = [node.name for node in graph_def.node]
+    with pytest.raises(errors.InvalidGraph, match="is called more than 100 deep"):
+        convert_variables_to_constants(values, graph_def, names)
 
 
 def test_functions_that_call_each_other_without_end() -> None:

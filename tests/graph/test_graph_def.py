@@ -340,6 +340,13 @@ def _dim(graph_def: GraphDef, size: int) -> None:
     graph_def.node[1].attr["value"].tensor.tensor_shape.dim.add(size=size)
 
 
+def _function_called(name: str) -> Callable[[GraphDef], None]:
+    def change(graph_def: GraphDef) -> None:
+        graph_def.library.function.add().signature.name = name
+
+    return change
+
+
 WRONG: list[tuple[Callable[[GraphDef], Any], str]] = [
     (_set("name", "a"), "Node 'a' is not unique"),
     (_set("name", ""), "'' is not a valid node name"),
@@ -359,16 +366,19 @@ WRONG: list[tuple[Callable[[GraphDef], Any], str]] = [
     (_inputs("b", "b", "^total"), "in a cycle"),
     (_attr("T", type=3), "input 'b:0' is float32, must be int32"),
     (_attr("T", i=3), "attribute 'T' of node 'total' (AddV2) must be of kind type, found i"),
-    (_attr("T", type=999), "unknown dtype"),
+    (_attr("T", type=999), "999 is not one of DT_BFLOAT16"),
+    (_attr("dtype", node=0, type=999), "unknown dtype"),
     (lambda graph_def: graph_def.node[2].attr.clear(), "must have the attribute 'T', found none"),
     (_attr("value", node=0, i=3), "must be of kind tensor"),
     (_many_outputs, "with 1000000000 outputs is too many"),
-    (_list_of(-1), "must be between 0 and 65536, found -1"),
+    (_list_of(-1), "must be at least 0, found -1"),
     (_list_of(2**60), "must be between 0"),
+    (_list_of(2**16), "'un' with 65536 outputs is too many"),
     (_attr("dtype", node=0, type=3), "dtype int32 has a value of float32"),
     (lambda graph_def: _dim(graph_def, -5), "negative size"),
     (lambda graph_def: _dim(graph_def, -1), "must be known"),
     (_set("device", "/what:0"), "unknown part 'what:0'"),
+    (_function_called("Identity"), "function 'Identity': a type of operation has that name"),
 ]
 
 

@@ -366,6 +366,13 @@ def _collection(key: str, **kinds: Any) -> MetaGraphDef:
     return meta_graph
 
 
+def test_a_collection_of_variables_that_holds_something_else() -> None:
+    with Graph().as_default() as graph:
+        imported = import_collected(_collection("variables", int64_list=[7]))
+    assert imported.variables == {}
+    assert graph.get_collection("variables") == [7]
+
+
 REFUSED: list[tuple[Callable[[], MetaGraphDef], str]] = [
     (lambda: _collection("variables", bytes_list=[b"\xff"]), "no VariableDef message"),
     (lambda: _collection("variables", bytes_list=[b""]), "collection 'variables'"),

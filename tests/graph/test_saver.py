@@ -13,7 +13,9 @@ import pytest
 from ckptmgr import errors
 from ckptmgr._proto.saver_pb2 import SaverDef
 from ckptmgr.bundle.checkpoint_reader import CheckpointReader
+from ckptmgr.graph import saver_operations
 from ckptmgr.graph.graph import Graph
+from ckptmgr.graph.graph_def import import_graph_def
 from ckptmgr.graph.meta_graph import read_meta_graph_file
 from ckptmgr.graph.saver import Saver
 from ckptmgr.graph.saver_meta_graphs import import_meta_graph
@@ -372,3 +374,34 @@ def test_a_session_that_is_none_is_said(tmp_path: Path) -> None:
         with pytest.raises(TypeError, match="found None for it"):
             Saver().save(None, str(tmp_path / "m"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_resource_variable_whose_snapshot_reads_nothing() -> None:
+    with Graph().as_default():
+        variable = Variable(1.0, name="v", use_resource=True)
+        described = variable.to_proto()
+        assert described is not None
+        described.snapshot_name = described.variable_name
+        saver = Saver([Variable.from_proto(described)])
+        assert saver.saver_def is not None
+        writes = saver_operations.find_writes(
+            variable.graph.get_tensor_by_name(saver.saver_def.save_tensor_name)
+        )
+    assert writes is not None
+    assert [op.inputs[-1].op.type for op in writes] == ["Identity"]
+
+
+def test_a_restore_of_names_that_are_repeated_very_often() -> None:
+    with Graph().as_default() as graph:
+        Variable(1.0, name="v")
+        saver = Saver()
+        graph_def = graph.as_graph_def()
+    for node in graph_def.node:
+        if node.name == "save/RestoreV2/tensor_names":
+            node.attr["value"].tensor.tensor_shape.dim[0].size = 2**50
+    imported = Graph()
+    import_graph_def(graph_def, name="", graph=imported)
+    assert saver.saver_def is not None
+    restore = imported.get_operation_by_name(saver.saver_def.restore_op_name)
+    with pytest.raises(errors.InvalidGraph, match=f"{2**50} names, 1 slices and 1 outputs"):
+        saver_operations.find_reads(restore)

@@ -97,6 +97,8 @@ def test_a_function_that_gives_too_little() -> None:
         (1, 7, False),
         pytest.param(object(), 1, False, id="an object"),
         (np.zeros((), np.void), 1, False),
+        (1, 999, False),
+        (1, 20, False),
     ],
 )
 def test_conversions(value: Any, dtype: int, accepted: bool) -> None:

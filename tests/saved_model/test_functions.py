@@ -320,6 +320,24 @@ def test_an_asset_outside_of_the_folder(golden: Path, tmp_path: Path) -> None:
             saved_model.load(path.parent, "serve")
 
 
+def test_what_contradicts_itself_names_the_model(golden: Path, tmp_path: Path) -> None:
+    model, path = changed(golden, tmp_path / "model", "saved_model_tf2/module")
+    del model.meta_graphs[0].object_graph_def.nodes[:]
+    model.meta_graphs[0].object_graph_def.SetInParent()
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(errors.MalformedGraph, match="has no root") as caught:
+        saved_model.load(path.parent)
+    assert caught.value.path == str(path.parent)
+
+
+def test_a_signature_with_what_is_no_shape(golden: Path, tmp_path: Path) -> None:
+    model, path = changed(golden, tmp_path / "model", "saved_model_tf1/simple")
+    model.meta_graphs[0].signature_def["serving_default"].inputs["x"].tensor_shape.dim.add(size=-5)
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(errors.InvalidGraph, match="negative size"):
+        saved_model.load(path.parent)
+
+
 def test_a_variable_without_a_value(golden: Path, tmp_path: Path) -> None:
     model, path = changed(golden, tmp_path / "model", "saved_model_tf2/module")
     root = model.meta_graphs[0].object_graph_def.nodes[0]

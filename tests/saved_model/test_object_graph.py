@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -85,8 +86,23 @@ def test_slots_are_matched_by_variable_and_name() -> None:
 
 def test_paths() -> None:
     objects = ObjectGraph(saved((0, "a", 1), (1, "b", 2), (2, "up", 0), (0, "direct", 2)))
-    assert objects.paths() == {0: "root", 1: "root.a", 2: "root.direct"}
+    assert [objects.path(n) for n in range(3)] == ["root", "root.a", "root.direct"]
+    assert objects.path(4) == "object 4"
     assert len(objects) == 5
+
+
+def test_the_path_of_an_object_of_a_deep_model() -> None:
+    message = SavedObjectGraph()
+    for number in range(20_000):
+        message.nodes.add().children.add(local_name="a", node_id=number + 1)
+    message.nodes.add()
+    objects = ObjectGraph(message)
+    tracemalloc.start()
+    path = objects.path(20_000)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert path == "root" + ".a" * 20_000
+    assert peak_bytes < 100 * message.ByteSize()
 
 
 def test_objects_that_are_not_there() -> None:
