@@ -28,7 +28,7 @@ help:
 	@echo "               writers, readers and deleters on one directory, killed at random, for 3"
 	@echo "               minutes; RACES=\"30 --seed 2\" for others"
 	@echo "make demo      the demonstration"
-	@echo "make bench     the benchmarks, about 10 minutes; BENCH=\"--scale 0.05 --rounds 1\" for a look"
+	@echo "make bench     the benchmarks, about 15 minutes; BENCH=\"--scale 0.05 --rounds 1\" for a look"
 	@echo "make durability"
 	@echo "               every failure of every operation, with a table of how many; 15 minutes"
 	@echo "make lint      style, types, layers and generated code"
