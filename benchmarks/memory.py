@@ -1,10 +1,9 @@
-"""How much memory a piece of work took at its peak, as Linux counts it, and memory to be had."""
+"""How much memory a piece of work took at its peak, as Linux counts it."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
-import mmap
 
 # proc(5): writing 5 sets the peak back to what is resident now.
 _RESET_PEAK = "5"
@@ -34,16 +33,6 @@ def release_memory() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone
     if trim is not None:
         trim(0)
-
-
-def claim_memory(size_bytes: int) -> None:
-    """Have the system hold so much free memory, as a machine does that is not virtual.
-
-    A virtual one gives free pages back to its host after some seconds. To get 1 GB again then takes
-    half a second and more, which would be added to whichever measurement comes next.
-    """
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 0)
-    mmap.mmap(-1, size_bytes, flags=flags).close()
 
 
 def _status_bytes(field: str) -> int:

@@ -27,10 +27,7 @@ _HOW = """\
 Every library is measured in a process of its own, on tensors of the same values, in arrays of its
 own kind. Only one works at a time, and they take turns: each round measures everybody once,
 beginning with another one. In between, files are removed and the system writes back all that it
-holds. Before it is measured, each library must bring back unchanged what it saved. Before each
-measurement three times the state is taken from the system and given back: a virtual machine whose
-host has taken its free memory away gets it again at 1 to 2 GB/s, which would be added to whoever
-needs it first.
+holds. Before it is measured, each library must bring back unchanged what it saved.
 
 *Returned* is when the library says that it has saved. *Durable* is when file and directory are on
 stable storage: behind libraries that do not see to that themselves, the benchmark calls fsync on

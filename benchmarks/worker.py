@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks import files, training, workloads
 from benchmarks.contestants import CONTESTANTS, Contestant
-from benchmarks.memory import PeakMemory, claim_memory, release_memory
+from benchmarks.memory import PeakMemory, release_memory
 from benchmarks.savers import Loads, LoadsInPlace, Manages, Restores
 
 # Of the workload that a contestant must bring back unchanged before it is measured.
@@ -43,7 +43,6 @@ class Worker:
     def __init__(self, contestant: Contestant) -> None:
         self._distribution = contestant.distribution
         self._saver = contestant.make()
-        self._held_bytes = 0
 
     def version(self) -> str:
         return version(self._distribution)
@@ -56,7 +55,6 @@ class Worker:
     # ----------------------------------------------------------------------- the state
 
     def hold(self, workload: str, scale: float) -> None:
-        self._held_bytes = workloads.count_bytes(workload, scale)
         self._saver.hold(workloads.make(workload, scale))
 
     def change(self, workload: str, scale: float) -> None:
@@ -70,10 +68,6 @@ class Worker:
         release_memory()
 
     # ----------------------------------------------------------------------- saving and loading
-
-    def _claim_memory(self) -> None:
-        # The hungriest take twice the state beside it; and what is written goes into the cache.
-        claim_memory(max(1, 3 * self._held_bytes))
 
     def rehearse(self, run: str) -> None:
         """Import and set up what the first use does, and see that the values come back."""
@@ -92,7 +86,6 @@ class Worker:
         """Save, and sync what was saved unless the saver did."""
         if step == 1:
             self._saver.open(run)
-        self._claim_memory()
         memory = PeakMemory()
         began_secs = time.perf_counter()
         self._saver.begin(step)
@@ -111,7 +104,6 @@ class Worker:
     def load(self, how: str, step: int) -> dict[str, float | None]:
         """Load what was saved, with one of the verbs of `LOADING`."""
         load = getattr(self._saver, how)
-        self._claim_memory()
         memory = PeakMemory()
         began_secs = time.perf_counter()
         loaded = load(step)
@@ -139,7 +131,6 @@ class Worker:
     # ----------------------------------------------------------------------- the machine's limits
 
     def measure_limits(self, run: str) -> dict[str, float]:
-        self._claim_memory()
         measured: dict[str, float] = self._saver.measure(run)
         return measured
 
