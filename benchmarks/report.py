@@ -37,8 +37,8 @@ was told not to sync or to save in the background. Every restore ends with all b
 *Not cached* is what the system does not cache; where it is a virtual machine, its host still may.
 What the machine can do at all, without names, formats and directories, is measured in the same
 rounds: a durable save of 1 GB cannot be much faster than the O_DIRECT write, nor a verified restore
-in place than the read with checksums. Figures are medians, with the quartiles in brackets. *Extra memory* is the growth of the process's
-peak resident memory.
+in place than the read with checksums. Figures are medians, with the quartiles in brackets. *Extra
+memory* is the growth of the process's peak resident memory.
 """
 
 

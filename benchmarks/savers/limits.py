@@ -88,7 +88,7 @@ class Limits:
         return time.perf_counter() - began_secs
 
     def _read_verified(self, path: str) -> float:
-        """Into memory, with the checksum of each chunk: the least of a verified restore in place."""
+        """Into memory, with checksums: the least that a verified restore in place does."""
         views: list[tuple[memoryview, int]] = []
         offset = 0
         for array in self._targets:
