@@ -104,7 +104,7 @@ def decode_text(data: bytes) -> SavedModel:
         _rename_any_types(model)
         # The binary parser limits how deep messages nest, the one for text only by Python's stack.
         return SavedModel.FromString(model.SerializeToString(deterministic=True))
-    except (text_format.ParseError, UnicodeDecodeError, DecodeError) as error:
+    except (text_format.ParseError, ValueError, DecodeError) as error:  # also of numbers
         raise errors.MalformedGraph(f"cannot parse as a text SavedModel: {error}") from None
     except RecursionError:
         raise errors.MalformedGraph(

@@ -107,6 +107,11 @@ def test_a_model_in_chunks(tmp_path: Path) -> None:
         ("saved_model.pbtxt", b"\xff", "cannot parse as a text SavedModel: 'utf-8' codec"),
         (
             "saved_model.pbtxt",
+            b"meta_graphs {graph_def {node {attr {key: 'T' value {type: 2147483648}}}}}",
+            "cannot parse as a text SavedModel",
+        ),
+        (
+            "saved_model.pbtxt",
             b"meta_graphs {meta_info_def {any_info {[type.googleapis.com/tensorflow.No] {}}}}",
             "cannot parse as a text SavedModel",
         ),
