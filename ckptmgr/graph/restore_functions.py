@@ -15,7 +15,7 @@ from ckptmgr import errors
 from ckptmgr._proto.function_pb2 import FunctionDef
 from ckptmgr._proto.graph_pb2 import GraphDef
 from ckptmgr._proto.node_def_pb2 import NodeDef
-from ckptmgr.graph.tensor_values import decode_tensor
+from ckptmgr.graph.tensor_values import Array, decode_tensor
 
 _CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 # What TensorFlow writes calls one function by way of another; functions that call each other many
@@ -43,13 +43,22 @@ def stored_variables(graph_def: GraphDef, restore_op_name: str) -> list[StoredVa
         if node.name == restore_op_name and node.op in _CALLS
     ][:1]
     stored: list[StoredVariable] = []
+    # By function: one that is called a thousand times is read once.
+    assigned: dict[str, list[StoredVariable]] = {}
     for node, handles in calls:  # which grow meanwhile
-        function = functions.get(node.attr["f"].func.name)
+        called = node.attr["f"].func.name
+        function = functions.get(called)
         if function is None:
             continue
+        if called not in assigned:
+            assigned[called] = list(_assigned(function))
         names = (argument.name for argument in function.signature.input_arg)
         handle_of = dict(zip(names, handles, strict=False))
-        stored += _assigned(function, handle_of)
+        stored += [
+            each._replace(variable=handle_of[each.variable])
+            for each in assigned[called]
+            if each.variable in handle_of
+        ]
         for inner in function.node_def:
             if inner.op in _CALLS:
                 calls.append((inner, [handle_of.get(text, "") for text in _taken(inner)]))
@@ -64,17 +73,21 @@ def _taken(node: NodeDef) -> list[str]:
     return [text for text in node.input if not text.startswith("^")]
 
 
-def _assigned(function: FunctionDef, handle_of: Mapping[str, str]) -> Iterator[StoredVariable]:
+def _assigned(function: FunctionDef) -> Iterator[StoredVariable]:
+    """What a function assigns; the variable is what it is within the function."""
     nodes = {node.name: node for node in function.node_def}
+    constants = _Constants(nodes)
     for node in function.node_def:
         taken = _taken(node)
-        if node.op == "AssignVariableOp" and len(taken) > 1 and taken[0] in handle_of:
-            read = _read_by(taken[1], nodes)
+        if node.op == "AssignVariableOp" and len(taken) > 1:
+            read = _read_by(taken[1], nodes, constants)
             if read is not None:
-                yield StoredVariable(handle_of[taken[0]], *read)
+                yield StoredVariable(taken[0], *read)
 
 
-def _read_by(text: str, nodes: Mapping[str, NodeDef]) -> tuple[str, str] | None:
+def _read_by(
+    text: str, nodes: Mapping[str, NodeDef], constants: _Constants
+) -> tuple[str, str] | None:
     """The name and the slice of the stored tensor that a value is; None if it is none."""
     name, _, port = text.partition(":")
     node = nodes.get(name)
@@ -86,16 +99,25 @@ def _read_by(text: str, nodes: Mapping[str, NodeDef]) -> tuple[str, str] | None:
     index = port.partition(":")[2] or "0"
     if not (index.isascii() and index.isdigit()):
         return None
-    key, slice_spec = (_text(text, int(index[:10]), nodes) for text in node.input[1:3])
+    key, slice_spec = (constants.text(text, int(index[:10])) for text in node.input[1:3])
     return None if key is None or slice_spec is None else (key, slice_spec)
 
 
-def _text(text: str, number: int, nodes: Mapping[str, NodeDef]) -> str | None:
-    """One of the texts that a constant holds; None if it holds no such one."""
-    node = nodes.get(text.partition(":")[0])
-    if node is None or node.op != "Const":
-        return None
-    values = decode_tensor(node.attr["value"].tensor)
-    # Without a list of all: a few bytes can say that one text is repeated 2**50 times.
-    value = values.flat[number] if number < values.size else None
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else None
+class _Constants:
+    """The texts in the constants of a function: each has those of all variables."""
+
+    def __init__(self, nodes: Mapping[str, NodeDef]) -> None:
+        self._nodes = nodes
+        self._decoded: dict[str, Array] = {}
+
+    def text(self, name: str, number: int) -> str | None:
+        """One of the texts that a constant holds; None if it holds no such one."""
+        node = self._nodes.get(name.partition(":")[0])
+        if node is None or node.op != "Const":
+            return None
+        if node.name not in self._decoded:
+            self._decoded[node.name] = decode_tensor(node.attr["value"].tensor)
+        values = self._decoded[node.name]
+        # Without a list of all: a few bytes can say that one text is repeated 2**50 times.
+        value = values.flat[number] if number < values.size else None
+        return value.decode("utf-8", "replace") if isinstance(value, bytes) else None

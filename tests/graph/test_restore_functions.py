@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from google.protobuf import text_format
 
@@ -54,3 +56,22 @@ def test_a_tensor_that_there_is_none_of(index: str) -> None:
 def test_one_text_that_is_repeated_very_often() -> None:
     huge = graph_def(names='#string_val: "key"', index="123456789")
     assert stored_variables(huge, "restore") == [StoredVariable("handle", "key", "")]
+
+
+def test_functions_that_are_called_often_and_hold_many_names() -> None:
+    """Each call of each function once decoded all names for each variable."""
+    called = graph_def(names='string_val: "key" ' * 3000)
+    function = called.library.function[0]
+    for constant in function.node_def[:2]:
+        constant.attr["value"].tensor.tensor_shape.dim[0].size = 3000
+    function.node_def.extend([function.node_def[-1]] * 300)
+    outer = called.library.function.add()
+    outer.signature.CopyFrom(function.signature)
+    outer.signature.name = "outer"
+    for _ in range(500):
+        outer.node_def.add().CopyFrom(called.node[0])
+        outer.node_def[-1].input[:] = ["path", "v"]
+    called.node[0].attr["f"].func.name = "outer"
+    began_secs = time.process_time()
+    assert len(stored_variables(called, "restore")) == 301 * 500
+    assert time.process_time() - began_secs < 5
