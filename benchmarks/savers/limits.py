@@ -7,12 +7,15 @@ import mmap
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 from crc32c import crc32c
 
 from benchmarks.workloads import Array
+
+_Item = TypeVar("_Item")
 
 # The fastest of those that were tried: 1, 2, 4 and 8 threads, 4 and 8 MB.
 _THREADS = 2
@@ -97,21 +100,16 @@ class Limits:
                 part = view[at : at + _CHECKED_BYTES]
                 views.append((part, offset))
                 offset += len(part)
-        waiting = iter(views)
-        taking = threading.Lock()
         began_secs = time.perf_counter()
         descriptor = os.open(path, os.O_RDONLY)
+
+        def transfer(item: tuple[memoryview, int]) -> None:
+            part, at = item
+            os.preadv(descriptor, [part], at)
+            crc32c(part)
+
         try:
-
-            def work() -> bool:
-                with taking:
-                    part, at = next(waiting, (None, 0))
-                if part is not None:
-                    os.preadv(descriptor, [part], at)
-                    crc32c(part)
-                return part is not None
-
-            _run_threads([work] * _THREADS)
+            _in_threads([transfer] * _THREADS, views)
         finally:
             os.close(descriptor)
         return time.perf_counter() - began_secs
@@ -123,7 +121,7 @@ class Limits:
         descriptor = os.open(path, flags, 0o644)
         try:
             os.posix_fallocate(descriptor, 0, self._size_bytes)
-            _in_threads(buffers, self._chunks(), lambda part, at: os.pwrite(descriptor, part, at))
+            self._transfer(buffers, lambda part, at: os.pwrite(descriptor, part, at))
             os.ftruncate(descriptor, self._size_bytes)
             os.fsync(descriptor)
         finally:
@@ -136,10 +134,23 @@ class Limits:
         began_secs = time.perf_counter()
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECT)
         try:
-            _in_threads(buffers, self._chunks(), lambda part, at: os.preadv(descriptor, [part], at))
+            self._transfer(buffers, lambda part, at: os.preadv(descriptor, [part], at))
         finally:
             os.close(descriptor)
         return time.perf_counter() - began_secs
+
+    def _transfer(
+        self, buffers: Sequence[memoryview], move: Callable[[memoryview, int], int]
+    ) -> None:
+        """Move every chunk, in a thread for each buffer."""
+
+        def through(buffer: memoryview) -> Callable[[tuple[int, int]], None]:
+            def transfer(chunk: tuple[int, int]) -> None:
+                move(buffer[: chunk[1]], chunk[0])
+
+            return transfer
+
+        _in_threads([through(buffer) for buffer in buffers], self._chunks())
 
     def _chunks(self) -> list[tuple[int, int]]:
         """Offset and length of each, the last one up to the alignment."""
@@ -160,39 +171,24 @@ def _aligned_buffers() -> list[memoryview]:
     return buffers
 
 
-def _in_threads(
-    buffers: Sequence[memoryview],
-    chunks: Sequence[tuple[int, int]],
-    transfer: Callable[[memoryview, int], int],
-) -> None:
-    waiting = iter(chunks)
+def _in_threads(transfers: Sequence[Callable[[_Item], None]], items: Iterable[_Item]) -> None:
+    """Let each transfer take items in a thread of its own until there are no more."""
+    waiting = iter(items)
     taking = threading.Lock()
-
-    def make_work(buffer: memoryview) -> Callable[[], bool]:
-        def work() -> bool:
-            with taking:
-                chunk = next(waiting, None)
-            if chunk is not None:
-                transfer(buffer[: chunk[1]], chunk[0])
-            return chunk is not None
-
-        return work
-
-    _run_threads([make_work(buffer) for buffer in buffers])
-
-
-def _run_threads(works: Sequence[Callable[[], bool]]) -> None:
-    """Call each in a thread of its own until it returns False, or one of them fails."""
     failures: list[OSError] = []
 
-    def repeat(work: Callable[[], bool]) -> None:
+    def work(transfer: Callable[[_Item], None]) -> None:
         try:
-            while not failures and work():
-                pass
+            while not failures:
+                with taking:
+                    item = next(waiting, None)
+                if item is None:
+                    return
+                transfer(item)
         except OSError as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=repeat, args=(work,)) for work in works]
+    threads = [threading.Thread(target=work, args=(transfer,)) for transfer in transfers]
     for thread in threads:
         thread.start()
     for thread in threads:

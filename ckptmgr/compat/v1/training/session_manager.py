@@ -135,8 +135,7 @@ class SessionManager:
         missing = self._run_local_init(sess)
         if not is_restored:
             return sess, False
-        if missing is None:
-            missing = self._missing(sess)
+        missing = missing or self._missing(sess)
         source = checkpoint_dir or checkpoint_filename_with_path
         if missing is not None:
             _log.info("restored from %s, and not ready: %s", source, missing)
@@ -156,9 +155,7 @@ class SessionManager:
         deadline = time.monotonic() + longest_secs
         while True:
             sess = Session(master, self._graph, config)
-            missing = self._run_local_init(sess)
-            if missing is None:
-                missing = self._missing(sess)
+            missing = self._run_local_init(sess) or self._missing(sess)
             if missing is None:
                 return sess
             sess.close()
