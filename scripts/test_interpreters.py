@@ -39,7 +39,7 @@ def passes(version: str, environment: str, pins: list[str]) -> bool:
     commands = [
         [f"python{version}", "-m", "venv", environment],
         [python, "-m", "pip", "install", "--quiet", "--editable", ".[test-core]", *pins],
-        [python, "-m", "pytest", "-m", "not tensorflow"],
+        [python, "-m", "pytest", "-n", "2", "-m", "not tensorflow"],
     ]
     print(f"== {environment}: {' '.join(pins) or 'newest dependencies'}", flush=True)
     return all(

@@ -243,7 +243,7 @@ def as_array(values: Any, dtype: int | None = None) -> tuple[Array, DataType]:
 
     Raises:
         GraphTypeError: A value is not one of `dtype`.
-        GraphError: Lists of unequal length.
+        GraphError: Lists of unequal length, or a whole number beyond `dtype`.
         UnsupportedDtype: TensorFlow has no type for the values.
     """
     wanted = None if dtype is None else DataType(dtype)
@@ -340,6 +340,7 @@ def _check_all(values: Any, wanted: DataType) -> None:
     accepted = _ACCEPTED.get(held.kind)
     if accepted is None:
         return
+    bounds = np.iinfo(held) if held.kind in "iu" else None
     pending = [values]
     while pending:
         value = pending.pop()
@@ -351,4 +352,10 @@ def _check_all(values: Any, wanted: DataType) -> None:
             raise errors.GraphTypeError(
                 f"expected {dtypes.name(wanted)}, found {value!r:.80} of type "
                 f"{type(value).__name__!r}"
+            )
+        # NumPy 1 takes what is left of it.
+        elif bounds and isinstance(value, int) and not bounds.min <= value <= bounds.max:
+            raise errors.GraphError(
+                f"a value does not fit its type: {dtypes.name(wanted)} is {bounds.min} to "
+                f"{bounds.max}"
             )
