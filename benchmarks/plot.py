@@ -87,7 +87,8 @@ def _points(axes: Axes, results: Results, figures: _Figures) -> None:
     axes.set_axisbelow(True)
     low, high = axes.get_xlim()
     axes.set_xlim(low / 1.3, high * 1.8)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    # Over several decades the figures between the powers of ten would overlap.
+    axes.xaxis.set_major_locator(LogLocator(subs=(1,) if high > 100 * low else (1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
 
