@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,10 @@ class Counts:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell has what it starts in the background ignore Ctrl-C, and programs hand that on: those
+    # that a test interrupts would never end.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # With xdist the workers' reports reach the controller: it alone judges.
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(SkipPolicy(), "skip-policy")
