@@ -224,7 +224,8 @@ def _read_and_load(directory: str) -> None:
     _show(directory)
     for meta_graph in model.meta_graphs[:2]:
         _asked(lambda: scan_meta_graph(meta_graph))  # noqa: B023
-        if expands(meta_graph.graph_def):
+        # Any: several may have the tags by which one is loaded.
+        if any(expands(found.graph_def) for found in model.meta_graphs):
             continue
         _inspect(directory, meta_graph)
         if loads_cheaply(meta_graph):

@@ -202,7 +202,10 @@ def _message(**fields: Any) -> TensorProto:
         (_message(dtype=1, shape=(2**40, 2**40)), "too many elements"),
         (_message(dtype=1, shape=(1,), float_val=[1, 2]), "has 1 elements, found 2 values"),
         (_message(dtype=1, shape=(2**40,), float_val=[1, 2]), "repeats the last"),
-        (_message(dtype=7, shape=(2**26,), string_val=[b"a", b"b"]), "repeats the last"),
+        (
+            _message(dtype=7, shape=(2**16 + 1,), string_val=[b"a", b"b"]),
+            "repeats the last; at most 65536",
+        ),
         (_message(dtype=1, shape=(1,) * 65), "65 dimensions, more than a NumPy array can"),
         (_message(dtype=1, shape=(1,) * 65, float_val=[1]), "65 dimensions, more than"),
         (_message(dtype=7, shape=(1,), tensor_content=b"abc"), "string constant has raw content"),
