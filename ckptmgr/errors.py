@@ -22,6 +22,11 @@ from typing import TypeVar
 class CheckpointError(Exception):
     """The root of every error in this package."""
 
+    @property
+    def message(self) -> str:
+        """What it says: programs for TensorFlow ask its errors for it."""
+        return str(self)
+
 
 # --------------------------------------------------------------------------- what the caller asked
 
@@ -246,6 +251,10 @@ class NodeNotFound(GraphError, KeyError):
     __str__ = Exception.__str__
 
 
+class DestinationNotFound(NodeNotFound, AssertionError):
+    """A graph is to be cut at a node that it does not have."""
+
+
 class InvalidGraph(GraphError):
     """A GraphDef, or a function in it, that describes no graph."""
 
@@ -313,10 +322,6 @@ class StatusError(CheckpointError):
 
     def __init__(self, *arguments: object) -> None:
         super().__init__(*arguments[2:3] or arguments)
-
-    @property
-    def message(self) -> str:
-        return str(self)
 
 
 class OutOfRange(StatusError):

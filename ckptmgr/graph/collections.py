@@ -194,7 +194,8 @@ def _decode_value(
 def _plain(value: Any, import_scope: str) -> Any:
     if isinstance(value, bytes) and import_scope:
         try:
-            return into_scope(value.decode(), import_scope).encode()
+            # Text, as TensorFlow: a name that was moved into a scope.
+            return into_scope(value.decode(), import_scope)
         except UnicodeDecodeError:
             return value
     if isinstance(value, message.Message):

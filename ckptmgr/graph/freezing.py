@@ -196,7 +196,7 @@ def extract_sub_graph(graph_def: GraphDef, dest_nodes: Sequence[str]) -> GraphDe
     """The nodes that some nodes need, in the order of the graph.
 
     Raises:
-        NodeNotFound: The graph has no node of one of these names.
+        DestinationNotFound: The graph has no node of one of these names.
     """
     if not isinstance(graph_def, GraphDef):
         raise errors.GraphTypeError(
@@ -207,7 +207,9 @@ def extract_sub_graph(graph_def: GraphDef, dest_nodes: Sequence[str]) -> GraphDe
     sources = {node.name: _sources(node) for node in graph_def.node}
     for name in dest_nodes:
         if name not in sources:
-            raise errors.NodeNotFound(f"{name} is not in graph{errors.near_misses(name, sources)}")
+            raise errors.DestinationNotFound(
+                f"{name} is not in graph{errors.near_misses(name, sources)}"
+            )
     needed: set[str] = set()
     pending = list(dest_nodes)
     while pending:

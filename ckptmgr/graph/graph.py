@@ -241,8 +241,10 @@ class Graph:
         op: Any,
         ignore_existing: bool = False,
     ) -> AbstractContextManager[None]:
-        """Place new operations where another one is."""
-        target = None if op is None else self._as_operation(op)
+        """Place new operations where another one is; a variable is where its handle is."""
+        handle = getattr(op, "handle", None)
+        named = handle if isinstance(handle, Tensor) else op
+        target = None if named is None else self._as_operation(named)
         return self._placement.colocate_with(target, ignore_existing=ignore_existing)
 
     @contextmanager

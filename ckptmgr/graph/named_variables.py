@@ -88,7 +88,7 @@ def get_variable(  # noqa: PLR0913 - TensorFlow's arguments
     divide = partitioner or scope.partitioner
     with graph.name_scope(None):
         if divide is None:
-            return _single(store, wish)
+            return _undivided(store, wish)
         return _partitioned(store, wish, divide)
 
 
@@ -98,6 +98,22 @@ def _dtype_of(value: Any) -> DType:
     if dtype is not None:
         return as_dtype(dtype)
     return as_dtype(as_array(value)[1])
+
+
+def _undivided(store: Store, wish: _Wish) -> PartitionedVariable | Variable:
+    """What is meant where no partitioner is given."""
+    divided = store.partitioned.get(wish.name)
+    if divided is None:
+        return _single(store, wish)
+    if wish.reuse is not True:
+        raise errors.GraphError(
+            f"No partitioner was provided, but a partitioned version of the variable was found: "
+            f"{wish.name}. Perhaps a variable of the same name was already created with "
+            f"partitioning?"
+        )
+    # Whoever takes what is there need not say again how it is divided.
+    _check_reuse(divided, wish, "reuse partitioned variable")
+    return divided
 
 
 def _single(store: Store, wish: _Wish) -> Variable:
@@ -209,6 +225,12 @@ def _partitioned(store: Store, wish: _Wish, divide: Partitioner) -> PartitionedV
         )
     if shape.rank == 0:
         return _single(store, wish)
+    if wish.name in store.variables:
+        raise errors.GraphError(
+            f"A partitioner was provided, but an unpartitioned version of the variable was found: "
+            f"{wish.name}. Perhaps a variable of the same name was already created without "
+            f"partitioning?"
+        )
     partitions = list(divide(shape=shape, dtype=wish.dtype))
     found = store.partitioned.get(wish.name)
     if found is not None:

@@ -186,9 +186,11 @@ class Saver:
         Returns:
             The prefix, of V1 shards TensorFlow's pattern for them; None if the Saver is empty.
         """
-        if sess is None:
-            raise errors.GraphTypeError("a Saver saves a session's variables, found None for it")
         writes_to = self._built("save")
+        if not isinstance(getattr(sess, "graph", None), Graph):
+            raise errors.GraphTypeError(
+                f"a Saver saves a session's variables, found {type(sess).__name__} for it"
+            )
         meta_graph = None
         if write_meta_graph:
 

@@ -60,14 +60,18 @@ def import_meta_graph(
     import_scope: str | None = None,
     *,
     input_map: Mapping[str, Tensor] | None = None,
+    return_elements: Sequence[str] | None = None,
 ) -> Saver | None:
     """Add the graph and the collections of a MetaGraph to the default graph.
 
+    Args:
+        return_elements: Names that the MetaGraph must have; what they name is given by
+            `import_meta_graph_with_return_elements`.
     Returns:
         A Saver for its variables; None if it has none.
     """
     return import_meta_graph_with_return_elements(
-        meta_graph_or_file, clear_devices, import_scope, input_map=input_map
+        meta_graph_or_file, clear_devices, import_scope, return_elements, input_map=input_map
     )[0]
 
 

@@ -193,6 +193,8 @@ def variable_scope(  # noqa: PLR0913 - TensorFlow's arguments
         raise errors.GraphTypeError(
             "If default_name is None then name_or_scope is required to be provided"
         )
+    if not (reuse is None or isinstance(reuse, bool | Reuse)):
+        raise errors.GraphError(f"reuse must be True, False, None or AUTO_REUSE, found {reuse!r}")
     if name_or_scope is None and reuse:
         raise errors.GraphError("reuse=True cannot be used without a name_or_scope")
     with graph.as_default():

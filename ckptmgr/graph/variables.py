@@ -164,6 +164,20 @@ class ResourceVariable(Variable):
             value = self._read()
         return create_op(self.graph, "Identity", [value]).outputs[0]
 
+    def sparse_read(self, indices: Any, name: str | None = None) -> Tensor:
+        """Some of its rows, without reading the others."""
+        return self._gathered("ResourceGather", indices, name or "Gather")
+
+    def gather_nd(self, indices: Any, name: str | None = None) -> Tensor:
+        """Some of its elements or slices, without reading the others."""
+        found = self._gathered("ResourceGatherNd", indices, name or "GatherNd")
+        return create_op(self.graph, "Identity", [found]).outputs[0]
+
+    def _gathered(self, op_type: str, indices: Any, name: str) -> Tensor:
+        with self.graph.as_default(), self.graph.name_scope(name) as scope:
+            inputs = [self._variable, as_tensor(indices, name="indices")]
+            return create_op(self.graph, op_type, inputs, {"dtype": self.dtype}, scope).outputs[0]
+
     def is_initialized(self, name: str | None = None) -> Tensor:
         return create_op(self.graph, "VarIsInitializedOp", [self._variable], name=name).outputs[0]
 
@@ -212,17 +226,27 @@ class ChangedVariable(ResourceVariable):
             self._snapshot = self._read()
 
     @property
+    def name(self) -> str:
+        return self._changed.name
+
+    @property
     def op(self) -> Operation:
         """What changes it."""
         return self._changed
+
+    def _change(
+        self, op_type: str, value: Any, use_locking: bool, name: str | None, read_value: bool
+    ) -> Any:
+        # Changes of changes happen one after the other.
+        with self.graph.control_dependencies([self._changed]):
+            return super()._change(op_type, value, use_locking, name, read_value)
 
     def value(self) -> Tensor:
         with self.graph.control_dependencies([self._changed]):
             return super().value()
 
     def read_value(self) -> Tensor:
-        with self.graph.control_dependencies([self._changed]):
-            return super().read_value()
+        return self.value()
 
 
 # --------------------------------------------------------------------------- building

@@ -43,7 +43,7 @@ def load(
 
     Args:
         import_scope: What the names of its operations shall begin with.
-        saver_kwargs: For `import_meta_graph`: `clear_devices`, `input_map`.
+        saver_kwargs: For `import_meta_graph`: `clear_devices`, `input_map`, `return_elements`.
     Raises:
         SavedModelNotFound: The directory has no model.
         TagsNotFound: With the tags that there are.

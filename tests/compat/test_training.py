@@ -157,6 +157,28 @@ def test_a_session_that_is_closed(use: str) -> None:
 
 
 @pytest.mark.usefixtures("graph")
+def test_the_wish_to_stop_outlasts_a_run_that_began_before_it() -> None:
+    began, wished = threading.Event(), threading.Event()
+
+    class Hook(ours.train.SessionRunHook):  # type: ignore[misc]
+        def after_run(self, run_context: Any, run_values: Any) -> None:
+            if threading.current_thread() is not threading.main_thread():
+                began.set()
+                assert wished.wait(10)
+            else:
+                run_context.request_stop()
+
+    with ours.train.MonitoredSession(hooks=[Hook()]) as sess:
+        slow = threading.Thread(target=sess.run, args=([],))
+        slow.start()
+        assert began.wait(10)
+        sess.run([])
+        wished.set()
+        slow.join(10)
+        assert sess.should_stop()
+
+
+@pytest.mark.usefixtures("graph")
 def test_options_of_a_run_are_what_anybody_asks_for() -> None:
     class Asking(ours.train.SessionRunHook):  # type: ignore[misc]
         def __init__(self, **asked: Any) -> None:
@@ -314,6 +336,17 @@ def test_a_flag_is_parsed_when_it_is_asked_for() -> None:
         print(tf.flags.FLAGS.count)
     """
     assert output_of(program, "--count=5") == (0, "5\n", "")
+
+
+def test_flags_are_counted_and_named() -> None:
+    pytest.importorskip("absl", reason="cannot run here: absl is not installed")
+    program = """
+        import ckptmgr.compat.v1 as tf
+        before = len(tf.flags.FLAGS)
+        tf.flags.DEFINE_integer("count", 3, "how many")
+        print(len(tf.flags.FLAGS) - before, "count" in list(tf.flags.FLAGS))
+    """
+    assert output_of(program) == (0, "1 True\n", "")
 
 
 @pytest.mark.parametrize("use", ["tf.flags.FLAGS.x", "tf.app.run(print)", "tf.flags.DEFINE_bool"])

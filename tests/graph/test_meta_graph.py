@@ -203,7 +203,7 @@ def test_import_into_a_scope(scope: str) -> None:
         assert saver.saver_def is not None
         assert saver.saver_def.restore_op_name == f"{name}/save/restore_all"
         assert [v.name for v in global_variables()] == [f"{name}/w:0", f"{name}/b:0"]
-        assert graph.get_collection("texts") == [f"{name}/one".encode(), f"{name}/two".encode()]
+        assert graph.get_collection("texts") == [f"{name}/one", f"{name}/two"]
         again = saver.export_meta_graph(export_scope=name)
     assert again.saver_def == saver.saver_def
     assert again.collection_def["variables"] == exported.collection_def["variables"]

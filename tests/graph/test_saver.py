@@ -368,11 +368,12 @@ def test_a_checkpoint_that_exists_has_its_graph_after_every_power_cut() -> None:
     assert complete > 1
 
 
-def test_a_session_that_is_none_is_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sess", [None, "sess"])
+def test_what_is_no_session_is_said(sess: Any, tmp_path: Path) -> None:
     with Graph().as_default():
         Variable(1.0, name="v")
-        with pytest.raises(TypeError, match="found None for it"):
-            Saver().save(None, str(tmp_path / "m"))
+        with pytest.raises(TypeError, match=f"found {type(sess).__name__} for it"):
+            Saver().save(sess, str(tmp_path / "m"))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -26,6 +26,7 @@ from ckptmgr.graph.dtypes import as_dtype
 from ckptmgr.graph.graph import get_default_graph
 from ckptmgr.graph.operation import Tensor
 from ckptmgr.graph.tensor_shape import Dimension, TensorShape
+from ckptmgr.graph.variables import ResourceVariable
 
 # What has fewer elements than this is made as a constant, which is larger in a file but needs
 # no computing; the number is TensorFlow's.
@@ -311,14 +312,16 @@ def gather(
 ) -> Tensor:
     at = batch_dims if axis is None else axis
     is_first = not is_symbolic(at) and at == 0
-    if is_first and hasattr(params, "sparse_read"):
-        return params.sparse_read(indices, name=name)  # type: ignore[no-any-return]
+    if is_first and isinstance(params, ResourceVariable):
+        return params.sparse_read(indices, name)
     return tensor("GatherV2", [params, indices, at], {"batch_dims": batch_dims}, name)
 
 
 def gather_nd(params: Any, indices: Any, name: str | None = None, batch_dims: int = 0) -> Tensor:
     if batch_dims:
         raise errors.GraphError("gather_nd with batch_dims is not offered; use gather")
+    if isinstance(params, ResourceVariable):
+        return params.gather_nd(indices, name)
     return tensor("GatherNd", [params, indices], None, name)
 
 

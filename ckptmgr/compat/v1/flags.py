@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -58,6 +58,12 @@ class _Flags:
 
     def __contains__(self, name: str) -> bool:
         return name in imported_absl("flags").FLAGS
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(imported_absl("flags").FLAGS)
+
+    def __len__(self) -> int:
+        return len(imported_absl("flags").FLAGS)
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         return imported_absl("flags").FLAGS(*arguments, **options)

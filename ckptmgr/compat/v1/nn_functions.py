@@ -29,6 +29,7 @@ from ckptmgr.compat.v1.op_table import results
 from ckptmgr.compat.v1.reductions import reduce_mean, reduce_sum
 from ckptmgr.graph.operation import Tensor
 from ckptmgr.graph.partitioned_variables import PartitionedVariable
+from ckptmgr.graph.variables import ResourceVariable
 
 # --------------------------------------------------------------------------- activations
 
@@ -143,7 +144,7 @@ def embedding_lookup(
     graph = graph_of([*parts, ids])
     with graph.name_scope(name or "embedding_lookup") as scope:
         table = parts[0]
-        if not hasattr(table, "sparse_read"):
+        if not isinstance(table, ResourceVariable):
             table = convert_to_tensor(table, name="params_0")
         rows = convert_to_tensor(ids, name="ids")
         with graph.colocate_with(table):

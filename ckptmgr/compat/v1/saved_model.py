@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +11,7 @@ from ckptmgr.compat.v1.scopes import control_dependencies, group
 from ckptmgr.compat.v1.state_functions import tables_initializer
 from ckptmgr.graph.operation import Operation
 from ckptmgr.graph.variables import global_variables_initializer, local_variables_initializer
-from ckptmgr.saved_model import builder, constants, loader
+from ckptmgr.saved_model import builder, constants, directory, loader
 from ckptmgr.saved_model import constants as signature_constants
 from ckptmgr.saved_model import constants as tag_constants
 from ckptmgr.saved_model import signatures as signature_def_utils
@@ -18,7 +19,6 @@ from ckptmgr.saved_model import signatures as utils
 from ckptmgr.saved_model.builder import SavedModelBuilder as Builder
 from ckptmgr.saved_model.builder import simple_save
 from ckptmgr.saved_model.constants import *  # noqa: F403 - TensorFlow repeats each of them here
-from ckptmgr.saved_model.directory import contains_saved_model
 from ckptmgr.saved_model.loader import load
 from ckptmgr.saved_model.signatures import (
     build_signature_def,
@@ -29,6 +29,12 @@ from ckptmgr.saved_model.signatures import (
     predict_signature_def,
     regression_signature_def,
 )
+
+
+def contains_saved_model(export_dir: str | os.PathLike[str]) -> bool:
+    """Whether the directory has a model that `load` would read."""
+    return directory.contains_saved_model(export_dir)
+
 
 maybe_saved_model_directory = contains_saved_model
 

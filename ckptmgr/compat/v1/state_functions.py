@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ckptmgr.compat.v1.arrays import boolean_mask, constant, stack
-from ckptmgr.compat.v1.conversion import apply, tensor
+from ckptmgr.compat.v1.conversion import apply, convert_to_tensor, tensor
 from ckptmgr.formats.dtypes import DataType
 from ckptmgr.graph.graph import get_default_graph
 from ckptmgr.graph.grouping import group
@@ -18,6 +18,7 @@ from ckptmgr.graph.named_variables import get_variable
 from ckptmgr.graph.operation import Operation, Tensor
 from ckptmgr.graph.variables import (
     REF_TYPES,
+    ChangedVariable,
     ResourceVariable,
     global_variables,
     local_variables,
@@ -64,9 +65,8 @@ def scattering(op_type: str, resource_type: str) -> Callable[..., Any]:
         if not isinstance(ref, ResourceVariable):
             attrs = {"use_locking": use_locking}
             return tensor(op_type, [ref, indices, updates], attrs, name)
-        changed = apply(resource_type, [ref.handle, indices, updates], None, name)
-        with ref.graph.control_dependencies([changed]):
-            return ref.read_value()
+        rows = convert_to_tensor(updates, ref.dtype)
+        return ChangedVariable(ref, apply(resource_type, [ref.handle, indices, rows], None, name))
 
     return function
 
@@ -105,10 +105,24 @@ def model_variables(scope: str | None = None) -> list[Any]:
     return get_default_graph().get_collection(GraphKeys.MODEL_VARIABLES, scope)
 
 
-def get_local_variable(name: str, shape: Any = None, dtype: Any = None, **options: Any) -> Any:
-    """`get_variable` for one that is neither trained nor saved."""
-    options = {"collections": [GraphKeys.LOCAL_VARIABLES], **options, "trainable": False}
-    return get_variable(name, shape, dtype, **options)
+def get_local_variable(
+    name: str,
+    shape: Any = None,
+    dtype: Any = None,
+    initializer: Any = None,
+    regularizer: Any = None,
+    trainable: bool = False,
+    collections: Iterable[Any] | None = None,
+    **options: Any,
+) -> Any:
+    """`get_variable` for one that is neither trained nor saved.
+
+    Args:
+        collections: Where it is listed besides the local variables.
+        options: The other arguments of `get_variable`.
+    """
+    keys = [*(collections or ()), GraphKeys.LOCAL_VARIABLES]
+    return get_variable(name, shape, dtype, initializer, regularizer, False, keys, **options)
 
 
 def is_variable_initialized(ref: Any, name: str | None = None) -> Tensor:

@@ -13,7 +13,7 @@ from ckptmgr import arguments
 from ckptmgr._proto.example_pb2 import Example
 from ckptmgr._proto.feature_pb2 import BytesList, Feature, Features, FloatList, Int64List
 from ckptmgr._proto.saver_pb2 import SaverDef
-from ckptmgr.bundle.checkpoint_reader import CheckpointReader as NewCheckpointReader
+from ckptmgr.bundle.checkpoint_reader import CheckpointReader
 from ckptmgr.compat.v1.checkpoint_initializers import init_from_checkpoint
 from ckptmgr.compat.v1.namespaces import missing
 from ckptmgr.compat.v1.training.checkpoint_hooks import CheckpointSaverHook, CheckpointSaverListener
@@ -63,6 +63,7 @@ from ckptmgr.graph.graph_def import write_graph
 from ckptmgr.graph.moving_average import ExponentialMovingAverage
 from ckptmgr.graph.saver import Saver
 from ckptmgr.graph.saver_meta_graphs import export_meta_graph, import_meta_graph
+from ckptmgr.lifecycle import deletion
 from ckptmgr.lifecycle.reading import list_variables, load_checkpoint, load_variable
 from ckptmgr.lifecycle.state import (
     build_state,
@@ -70,7 +71,6 @@ from ckptmgr.lifecycle.state import (
     get_checkpoint_mtimes,
     get_checkpoint_state,
     latest_checkpoint,
-    remove_checkpoint,
     update_checkpoint_state,
 )
 from ckptmgr.lifecycle.watch import checkpoints_iterator
@@ -156,6 +156,20 @@ def generate_checkpoint_state_proto(
         timestamps=all_model_checkpoint_timestamps or (),
         last_preserved_timestamp=last_preserved_timestamp or 0.0,
     )
+
+
+def NewCheckpointReader(filepattern: str | os.PathLike[str]) -> CheckpointReader:
+    """A reader of the checkpoint of that prefix."""
+    return CheckpointReader(filepattern)
+
+
+def remove_checkpoint(
+    checkpoint_prefix: str | os.PathLike[str],
+    checkpoint_format_version: int = SaverDef.V2,
+    meta_graph_suffix: str = "meta",
+) -> None:
+    """Delete the files of one checkpoint, of whichever format; none need exist."""
+    deletion.remove_checkpoint(checkpoint_prefix, meta_graph_suffix)
 
 
 def __getattr__(name: str) -> Any:

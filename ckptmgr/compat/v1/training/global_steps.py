@@ -10,12 +10,15 @@ from typing import Any
 from ckptmgr import errors
 from ckptmgr.compat.v1 import arithmetic
 from ckptmgr.compat.v1.conversion import is_symbolic
+from ckptmgr.compat.v1.logging import get_logger
 from ckptmgr.graph.graph import Graph, get_default_graph
 from ckptmgr.graph.initializers import Zeros
 from ckptmgr.graph.keys import GraphKeys
 from ckptmgr.graph.named_variables import get_variable
 from ckptmgr.graph.operation import Tensor
 from ckptmgr.graph.variable_base import Variable
+
+_log = get_logger()
 
 # VariableAggregation.ONLY_FIRST_REPLICA of variable.proto, as TensorFlow marks the global step.
 _ONLY_FIRST_REPLICA = 3
@@ -46,7 +49,7 @@ def create_global_step(graph: Graph | None = None) -> Any:
 
 
 def get_global_step(graph: Graph | None = None) -> Any:
-    """The variable that counts steps; None if there is none.
+    """The variable that counts steps; None if there is none, or several.
 
     Raises:
         GraphTypeError: What is called so cannot count them.
@@ -54,7 +57,10 @@ def get_global_step(graph: Graph | None = None) -> Any:
     target = graph or get_default_graph()
     collected = target.get_collection(GraphKeys.GLOBAL_STEP)
     if len(collected) > 1:
-        raise errors.GraphError(f"there are {len(collected)} global steps, there must be one")
+        _log.error(
+            "%d tensors are collected as global steps; none of them is taken", len(collected)
+        )
+        return None
     if collected:
         found = collected[0]
     else:

@@ -113,7 +113,9 @@ class HookedSession:
         found = self._sess.run(wanted, feeds, options, run_metadata)
         for number, hook in enumerate(self._hooks):
             hook.after_run(context, SessionRunValues(found.get(number), options, run_metadata))
-        self._is_stop_requested = context.stop_requested
+        if context.stop_requested:
+            # Never back to False: a run of another thread may end after the one that asked.
+            self._is_stop_requested = True
         return found["caller"]
 
     def run_step_fn(self, step_fn: Callable[[StepContext], Any], raw_session: Any) -> Any:
