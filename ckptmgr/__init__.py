@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ckptmgr import errors, events, retention, saved_model
     from ckptmgr.bundle.checkpoint_reader import CheckpointReader
     from ckptmgr.formats.checkpoint_state import CheckpointState
+    from ckptmgr.lifecycle.deletion import remove_checkpoint
     from ckptmgr.lifecycle.manager import CheckpointManager
     from ckptmgr.lifecycle.reading import list_variables, load_checkpoint, load_variable
     from ckptmgr.lifecycle.repair import repair
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
         get_checkpoint_mtimes,
         get_checkpoint_state,
         latest_checkpoint,
-        remove_checkpoint,
         update_checkpoint_state,
     )
     from ckptmgr.lifecycle.variables import PartitionedVariable
@@ -78,6 +78,7 @@ __all__ = [
 _HOMES = {
     "ckptmgr.bundle.checkpoint_reader": ("CheckpointReader",),
     "ckptmgr.formats.checkpoint_state": ("CheckpointState",),
+    "ckptmgr.lifecycle.deletion": ("remove_checkpoint",),
     "ckptmgr.lifecycle.manager": ("CheckpointManager",),
     "ckptmgr.lifecycle.reading": ("list_variables", "load_checkpoint", "load_variable"),
     "ckptmgr.lifecycle.repair": ("repair",),
@@ -90,7 +91,6 @@ _HOMES = {
         "get_checkpoint_mtimes",
         "get_checkpoint_state",
         "latest_checkpoint",
-        "remove_checkpoint",
         "update_checkpoint_state",
     ),
     "ckptmgr.lifecycle.variables": ("PartitionedVariable",),

@@ -29,6 +29,7 @@ from __future__ import annotations
 import os
 import re
 import uuid
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import overload
 
@@ -119,15 +120,29 @@ def v1_shard_files(pattern: str) -> Sequence[str] | None:
     return _V1Shards(pattern[: match.start()], int(match.group(1)))
 
 
-def v1_shards_behind(filename: str) -> list[str]:
-    """`model-00000-of-00002` -> [`model-00001-of-00002`], for which the first shard vouches."""
+def v1_shards_of(pattern: str, filenames: list[str]) -> list[str]:
+    """Which of a directory's sorted names `model-?????-of-00002` stands for."""
+    shards = v1_shard_files(pattern)
+    if not shards:
+        return []
+    found = []
+    for filename in _that_begin_with(pattern[: -len("?????-of-00000")], filenames):
+        number = filename[-len("00000-of-00000") : -len("-of-00000")]
+        if number.isdecimal() and int(number) < len(shards) and shards[int(number)] == filename:
+            found.append(filename)
+    return found
+
+
+def v1_shards_behind(filename: str, filenames: list[str]) -> list[str]:
+    """Those of a directory's sorted names for which a first V1 shard vouches.
+
+    `model-00000-of-00002` -> [`model-00001-of-00002`], if that is there.
+    """
     match = _V1_FIRST_SHARD.search(filename)
     if match is None:
         return []
-    num_shards = int(match.group(1))
-    return [
-        v1_shard(filename[: match.start()], shard, num_shards) for shard in range(1, num_shards)
-    ]
+    pattern = v1_shard_pattern(filename[: match.start()], int(match.group(1)))
+    return [name for name in v1_shards_of(pattern, filenames) if name != filename]
 
 
 def prefix_of_index(filename: str) -> str | None:
@@ -136,12 +151,22 @@ def prefix_of_index(filename: str) -> str | None:
 
 
 def shards_of(base: str, filenames: list[str]) -> dict[str, tuple[int, int]]:
-    """The data shards of checkpoint `base` among a directory's names, as (shard_id, num_shards)."""
+    """The data shards of checkpoint `base` among a directory's sorted names.
+
+    Each with its (shard_id, num_shards).
+    """
     found = {}
-    for filename in filenames:
-        if filename.startswith(base) and (match := _SHARD.fullmatch(filename, len(base))):
+    for filename in _that_begin_with(f"{base}.data-", filenames):
+        if match := _SHARD.fullmatch(filename, len(base)):
             found[filename] = (int(match.group(1)), int(match.group(2)))
     return found
+
+
+def _that_begin_with(start: str, filenames: list[str]) -> list[str]:
+    """Found by halving: whoever asks for each checkpoint of a directory must not read all names."""
+    first = bisect_left(filenames, start)
+    after = start[:-1] + chr(ord(start[-1]) + 1)
+    return filenames[first : bisect_left(filenames, after, first)]
 
 
 def checkpoint_of_shard(filename: str) -> str | None:
@@ -198,11 +223,16 @@ def validate_prefix(prefix: str) -> None:
         )
     if "\0" in prefix:
         raise errors.InvalidName(f"checkpoint prefix {prefix!r} contains a NUL character")
+    if any("\ud800" <= char <= "\udfff" for char in os.path.basename(prefix)):
+        raise errors.InvalidName(
+            f"checkpoint prefix {prefix!r} is not UTF-8, in which the state has its name"
+        )
 
 
 def validate_filename(name: str, what: str) -> None:
     """Raise InvalidName unless `name` is one path component that TensorFlow can find again."""
-    if not name or os.path.basename(name) != name or name in {".", ".."}:
+    is_name = isinstance(name, str) and os.path.basename(name) == name
+    if not is_name or name in {"", ".", ".."}:
         raise errors.InvalidName(f"{what} must be a file name without directories, found {name!r}")
     validate_prefix(name)
 
@@ -277,6 +307,18 @@ def publishing_directory(directory: str) -> str:
 
 def deleting_directory(directory: str) -> str:
     return os.path.join(directory, INTERNAL_DIRECTORY, "deleting")
+
+
+def internal_directories(directory: str) -> tuple[str, ...]:
+    """Ours in the directory of a run, the outer one first."""
+    return (
+        internal_directory(directory),
+        writers_directory(directory),
+        holds_directory(directory),
+        pins_directory(directory),
+        publishing_directory(directory),
+        deleting_directory(directory),
+    )
 
 
 def retention_file(directory: str) -> str:

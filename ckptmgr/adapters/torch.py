@@ -87,9 +87,11 @@ def from_array(array: Array, kind: str) -> Any:
 
 
 def is_immutable(value: Any) -> bool:
+    if not isinstance(value, torch.Tensor):
+        return False
     # Outside of inference mode PyTorch lets nobody write to what was made in it.
-    is_tensor = isinstance(value, torch.Tensor)
-    return is_tensor and value.is_inference() and not torch.is_inference_mode_enabled()
+    is_locked = value.is_inference() and not torch.is_inference_mode_enabled()
+    return is_locked or _is_expanded(value)
 
 
 def fill(target: Any, array: Array) -> Any:
@@ -120,6 +122,14 @@ def parts_of(value: Any) -> dict[str, Any] | None:
     if any(is_immutable(tensor) for tensor in tensors.values()):
         return None
     return dict(tensors)
+
+
+def _is_expanded(tensor: torch.Tensor) -> bool:
+    """Whether one number stands for several, so that PyTorch writes to none of them."""
+    if tensor.layout is not torch.strided or tensor.is_nested or tensor.is_contiguous():
+        return False
+    sides = zip(tensor.shape, tensor.stride(), strict=True)
+    return any(size > 1 and stride == 0 for size, stride in sides)
 
 
 def _is_memory_of(target: torch.Tensor, source: torch.Tensor) -> bool:

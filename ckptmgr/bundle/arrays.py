@@ -6,6 +6,7 @@ ml_dtypes have no buffer interface of their own; seen as bytes they have.
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Container, Iterable, Sequence
 from typing import Any
@@ -57,9 +58,12 @@ def new_array(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
 
     Raises:
         MalformedEntry: No array has so many dimensions.
+        StorageError: There is not so much memory.
     """
     try:
         return np.empty(shape, dtype)
+    except MemoryError as error:
+        raise errors.StorageError(errno.ENOMEM, f"no memory for a tensor: {error}") from None
     except ValueError:
         raise errors.MalformedEntry(
             "a tensor has more dimensions than a NumPy array can",

@@ -114,6 +114,8 @@ class CheckpointReader:
             CorruptCheckpoint, StorageError: Arrays of `into` may have been overwritten, wholly or
                 in part, with bytes that are not verified.
         """
+        if isinstance(names, str | bytes):
+            raise errors.InvalidArgument(f"names must be a list of names, found {names!r:.80}")
         reader = self._reader
         wanted = list(reader.entries() if names is None else map(_as_text, names))
         targets = into or {}
@@ -145,6 +147,7 @@ class CheckpointReader:
         """Read some tensors, all by default, and compare the checksums; nothing is kept.
 
         Raises:
+            TensorNotFound: There is no tensor of one of the names.
             CorruptCheckpoint: At the first that differs.
         """
         self._reader.verify(names)
@@ -217,6 +220,10 @@ def _open(storage: Storage, prefix: str, observer: ReadObserver | None) -> Bundl
         return V1Reader(storage, prefix)
     except errors.CheckpointNotFound:
         raise errors.CheckpointNotFound(_why_not_found(storage, prefix, meant)) from None
+    except (errors.NotATable, errors.TruncatedFile):
+        if naming.base_of(prefix) != naming.STATE_FILENAME:
+            raise
+        raise errors.CheckpointNotFound(_why_not_found(storage, prefix, meant)) from None
 
 
 def _read_v1(
@@ -253,6 +260,8 @@ def _why_not_found(storage: Storage, prefix: str, meant: str | None) -> str:
         return problem + f"this is a directory; give the prefix of a checkpoint in it{hint}"
     if storage.stat(directory) is None:
         return problem + f"the directory {directory} does not exist"
+    if info is not None and naming.base_of(prefix) == naming.STATE_FILENAME:
+        return problem + f"this is the checkpoint state of its directory {directory}"
     if naming.v1_shard_files(prefix) is not None:
         return problem + "none of these files exists"
     known = [naming.in_directory_of(prefix, base) for base in _prefixes_in(storage, directory)]
@@ -277,6 +286,10 @@ def _as_text(name: str | bytes) -> str:
     """A tensor's name as text; one that is not UTF-8 is no tensor's."""
     if isinstance(name, str):
         return name
+    if not isinstance(name, bytes):
+        raise errors.InvalidArgument(
+            f"the name of a tensor must be a str, found {name!r:.80} ({type(name).__name__})"
+        )
     try:
         return name.decode("utf-8")
     except UnicodeDecodeError:

@@ -221,6 +221,7 @@ class BundleReader:
         """Read every byte of some tensors, of all by default, and compare their checksums.
 
         Raises:
+            TensorNotFound: There is no tensor of one of the names.
             CorruptCheckpoint: At one that differs.
         """
         for error in self.damage(names):
@@ -230,10 +231,14 @@ class BundleReader:
         """As `verify`, and go on: yields what is wrong with each damaged tensor.
 
         Raises:
+            TensorNotFound: There is no tensor of one of the names.
             CorruptCheckpoint: The index cannot be listed.
         """
-        wanted = self.entries().keys() if names is None else frozenset(names)
-        for name, entry in self.entries().items():
+        entries = self.entries()
+        wanted = entries.keys() if names is None else frozenset(names)
+        for name in wanted - entries.keys():
+            self.entry(name)  # raises
+        for name, entry in entries.items():
             try:
                 if entry.slices and name in wanted:
                     self._stored_parts(name, entry, slices.whole(entry.shape))

@@ -19,6 +19,7 @@ from ckptmgr.bundle import arrays, slices
 from ckptmgr.bundle.arrays import Array
 from ckptmgr.bundle.opening import open_unchanged
 from ckptmgr.bundle.table_file import TableFile
+from ckptmgr.bundle.v1_files import v1_candidates
 from ckptmgr.formats import dtypes
 from ckptmgr.formats.saved_tensor_slices import (
     CONTENTS_KEY,
@@ -43,9 +44,10 @@ class V1Reader:
     def __init__(self, storage: Storage, path: str) -> None:
         self.prefix = path
         files = naming.v1_shard_files(path) or [path]
-        if not any(storage.stat(file) for file in files):
+        deciding = v1_candidates(storage, path)
+        if not any(storage.stat(file) for file in deciding):
             raise errors.CheckpointNotFound(f"no checkpoint at {path}")
-        self._files = open_unchanged(storage, files, lambda: _OpenFiles(storage, files))
+        self._files = open_unchanged(storage, deciding, lambda: _OpenFiles(storage, files))
 
     def __enter__(self) -> V1Reader:
         return self
@@ -113,6 +115,7 @@ class V1Reader:
         """Decode every value of some tensors, of all by default, and so verify their blocks.
 
         Raises:
+            TensorNotFound: There is no tensor of one of the names.
             CorruptCheckpoint: At the first that is damaged.
         """
         for error in self.damage(names):

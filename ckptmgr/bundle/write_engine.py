@@ -18,7 +18,7 @@ from __future__ import annotations
 import mmap
 import threading
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
@@ -179,13 +179,45 @@ def for_each_chunk(
         except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
             failures.append(error)
 
-    threads = [start_thread(work, "ckptmgr-io") for _ in range(num_threads - 1)]
-    work()
-    for thread in threads:
-        if thread is not None:
-            thread.join()
+    _do_at_once(work, num_threads, stop=failures.append)
     if failures:
         raise failures[0]
+
+
+def _do_at_once(
+    work: Callable[[], None], num_threads: int, stop: Callable[[BaseException], None]
+) -> None:
+    """Do something here and in other threads; also when interrupted, none goes on behind it.
+
+    Args:
+        stop: Has the threads end soon; called with what a signal's handler raised here.
+    """
+
+    def work_in_thread(ended: threading.Event) -> None:
+        work()
+        ended.set()
+
+    threads: list[tuple[threading.Thread, threading.Event]] = []
+    try:
+        for _ in range(num_threads - 1):
+            ended = threading.Event()
+            thread = start_thread(partial(work_in_thread, ended), "ckptmgr-io")
+            if thread is not None:
+                threads.append((thread, ended))
+        work()
+        _wait_for(threads)
+    except BaseException as error:
+        stop(error)
+        # The caller is about to close the file, or has its memory back: nobody may be at it then.
+        _wait_for(threads)
+        raise
+
+
+def _wait_for(threads: Iterable[tuple[threading.Thread, threading.Event]]) -> None:
+    for thread, ended in threads:
+        # First, for before Python 3.13 a join() that is interrupted takes the thread for ended.
+        ended.wait()
+        thread.join()
 
 
 def start_thread(work: Callable[[], None], name: str) -> threading.Thread | None:

@@ -39,7 +39,9 @@ _BROKEN_PIPE = 141
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command line, by default the process's own; returns the exit status."""
-    logging.basicConfig(format="ckptmgr: %(message)s", level=logging.WARNING)
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Printable("ckptmgr: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A tensor may have a name that the terminal's encoding lacks.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -56,6 +58,13 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.write(f"ckptmgr: {printable(str(error))}\n")
         return _FAILED
     return status
+
+
+class _Printable(logging.Formatter):
+    """Warnings quote what files say, which must not steer the terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        return printable(super().formatMessage(record))
 
 
 def _run(argv: list[str] | None) -> int:

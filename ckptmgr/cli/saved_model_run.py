@@ -72,7 +72,7 @@ def _run(arguments: argparse.Namespace, out: TextIO) -> int:
         out.write(f"Result for output key {printable(key)}:\n{output}\n")
         if arguments.outdir:
             path = _save(arguments.outdir, key, output, overwrite=arguments.overwrite)
-            out.write(f"Output {key} is saved to {path}\n")
+            out.write(f"Output {printable(key)} is saved to {printable(path)}\n")
     return 0
 
 

@@ -76,6 +76,7 @@ def _checkpoint_as_json(checkpoint: VerifiedCheckpoint) -> dict[str, Any]:
         "num_tensors": checkpoint.num_tensors,
         "listed": checkpoint.listed,
         "whole": checkpoint.is_whole,
+        "damaged": checkpoint.is_damaged,
         "damage": findings.as_json(checkpoint.damage),
     }
 
@@ -99,23 +100,31 @@ def _columns(checkpoints: Sequence[VerifiedCheckpoint]) -> list[Column]:
         Column("CHECKPOINT", [wording.printable(naming.base_of(c.prefix)) for c in checkpoints]),
         Column("TENSORS", [f"{c.num_tensors:,}" for c in checkpoints], right=True),
         Column("SIZE", [wording.size(c.size_bytes) for c in checkpoints], right=True),
-        Column("RESULT", ["whole" if c.is_whole else "DAMAGED" for c in checkpoints]),
+        Column("RESULT", [_result(c) for c in checkpoints]),
     ]
     if any(c.listed is False for c in checkpoints):
         columns.insert(3, Column("STATE", ["" if c.listed else "not listed" for c in checkpoints]))
     return columns
 
 
+def _result(checkpoint: VerifiedCheckpoint) -> str:
+    if checkpoint.is_whole:
+        return "whole"
+    return "DAMAGED" if checkpoint.is_damaged else "NOT READ"
+
+
 def _summary(verification: Verification) -> str:
-    damaged = sum(not checkpoint.is_whole for checkpoint in verification.checkpoints)
+    damaged = sum(checkpoint.is_damaged for checkpoint in verification.checkpoints)
+    not_whole = sum(not checkpoint.is_whole for checkpoint in verification.checkpoints)
     total = wording.size(sum(c.size_bytes for c in verification.checkpoints))
     summary = f"{wording.count(len(verification.checkpoints), 'checkpoint')}, {total}"
     if verification.is_whole:
         return f"{summary}: whole"
     parts = [f"{damaged} damaged"] if damaged else []
+    parts += [f"{not_whole - damaged} could not be read"] if not_whole > damaged else []
     parts += ["the state is wrong"] if verification.state else []
     summary += f": {', '.join(parts)}"
-    if verification.state or any(c.listed and not c.is_whole for c in verification.checkpoints):
+    if verification.state or any(c.listed and c.is_damaged for c in verification.checkpoints):
         directory = wording.printable(verification.target)
         summary += f"; 'ckptmgr repair {directory}' has the state name what is whole"
     return summary

@@ -83,7 +83,7 @@ def decode_checkpoint_state(data: bytes) -> CheckpointState:
     except text_format.ParseError as error:
         number = error.GetLine() or 1
         raise MalformedState(
-            f"line {number} of the checkpoint state does not parse ({error})",
+            f"line {number} of the checkpoint state does not parse ({error!s:.200})",
             expected="a field of CheckpointState in protobuf text format",
             found=_quoted(text.split("\n")[number - 1]),
         ) from None

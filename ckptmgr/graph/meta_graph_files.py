@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import closing
 
 from google.protobuf import json_format, message, text_format
 
 from ckptmgr import arguments, errors, naming
 from ckptmgr._proto.meta_graph_pb2 import MetaGraphDef
 from ckptmgr.formats.sealed_message import seal, unseal
+from ckptmgr.graph.message_files import read_message_bytes
 from ckptmgr.storage.atomic import replace_file
 from ckptmgr.storage.posix import PosixStorage
 
@@ -56,12 +56,11 @@ def read_meta_graph_file(filename: str | os.PathLike[str]) -> MetaGraphDef:
     """
     path = arguments.path_text(filename)
     try:
-        file = PosixStorage().open(path)
+        data = read_message_bytes(PosixStorage(), path)
     except errors.FileMissing:
         problem = f"File does not exist. Received: {path}."
         raise errors.FileMissing(errno.ENOENT, problem, path) from None
-    with closing(file):
-        return decode_meta_graph(file.read(0, file.size_bytes), path=path)
+    return decode_meta_graph(data, path=path)
 
 
 def decode_meta_graph(data: bytes, *, path: str | None = None) -> MetaGraphDef:

@@ -26,6 +26,7 @@ from ckptmgr.lifecycle.targets import Path
 
 #: Target name to checkpoint name; None leaves that target as it is.
 Rename = Callable[[str], str | None]
+Names = Mapping[str, str | None] | Rename | None
 
 
 class StoredTensor(NamedTuple):
@@ -131,28 +132,52 @@ def _by_target(
     return found
 
 
-def as_rename(names: Mapping[str, str | None] | Rename | None) -> Rename:
-    """The function meant by a mapping (names it lacks stand for themselves), or by None."""
+@dataclass(slots=True)
+class _Mapped:
+    """A mapping as a function: names it lacks stand for themselves."""
+
+    sources: dict[str, str | None]
+    asked: set[str] = field(default_factory=set)
+
+    def __call__(self, name: str) -> str | None:
+        self.asked.add(name)
+        return self.sources.get(name, name)
+
+
+def _as_rename(names: Names) -> Rename:
     if names is None:
         return lambda name: name
     if isinstance(names, Mapping):
-        mapping = names
-        return lambda name: mapping.get(name, name)
+        return _Mapped({name: _as_source(source) for name, source in names.items()})
     if not callable(names):
         raise errors.InvalidArgument(
             f"names must be a dict of leaf to tensor name, or a function, found "
             f"{type(names).__name__}"
         )
-    return names
+    function = names
+    return lambda name: _as_source(function(name))
 
 
-def plan(target: Any, stored: Stored, rename: Rename) -> RestorePlan:
+def _as_source(name: object) -> str | None:
+    if name is None or isinstance(name, str):
+        return name
+    raise errors.InvalidArgument(
+        f"names must give the name of a tensor, a str, or None, found {name!r:.60}"
+    )
+
+
+def plan(target: Any, stored: Stored, names: Names = None) -> RestorePlan:
     """Compare `target` with a checkpoint, leaf by leaf.
 
+    Args:
+        names: Leaf of the target to tensor of the checkpoint, where that is called otherwise, or to
+            None, to leave the leaf as it is.
     Raises:
         TensorNotFound, ShapeMismatch, DtypeMismatch: Naming the tensor, what was wanted and what
             was found. The target is unchanged.
+        InvalidArgument: `names` is no such thing, gives what is no name, or has what is no leaf.
     """
+    rename = _as_rename(names)
     found = RestorePlan(target)
     for path, leaf in targets.leaves_of(target, ()):
         if isinstance(leaf, list | tuple) and leaf:
@@ -166,7 +191,20 @@ def plan(target: Any, stored: Stored, rename: Rename) -> RestorePlan:
                 recorded = path if source == name else tuple(source.split("/"))
                 _check_leaf(source, leaf, stored, recorded)
                 found.sources[name] = source
+    if isinstance(rename, _Mapped):
+        _check_mentioned(rename, found)
     return found
+
+
+def _check_mentioned(rename: _Mapped, found: RestorePlan) -> None:
+    # A leaf that is mistyped would be restored, or not, as if it had not been mentioned.
+    known = rename.asked | found.own_kinds.keys()
+    for name in rename.sources:
+        if name not in known:
+            raise errors.InvalidArgument(
+                f"names mentions {name!r}, which is no leaf of the target."
+                f"{errors.near_misses(str(name), known)}"
+            )
 
 
 def _plan_own_state(
@@ -277,16 +315,20 @@ def _check_kinds(source: str, wanted: str, found: str, stored: Stored) -> None:
         )
 
 
+# The kinds of dtypes that a Python number, or a number of a subclass, does not take. A bool is an
+# int, too, and so comes first. V: bfloat16 and the like, which may have fractions.
+_REFUSED_BY_NUMBERS = {bool: "iufcOV", int: "bfcOV", float: "bcO", complex: "bO"}
+
+
 def _wanted_dtype(leaf: Any, own: np.dtype[Any], found: np.dtype[Any]) -> tuple[str, bool]:
     """What a leaf can take, in words, and whether `found` is that.
 
     A Python number takes every dtype that loses nothing of its meaning; an array only its own.
     """
-    if isinstance(leaf, bool | int | float | complex) and not isinstance(leaf, np.generic):
-        kind = "bool" if isinstance(leaf, bool) else type(leaf).__name__
-        # V: bfloat16 and the like, which may have fractions.
-        refused = {"bool": "iufcOV", "int": "bfcOV", "float": "bcO", "complex": "bO"}[kind]
-        return f"a number for a Python {kind}", found.kind not in refused
+    if not isinstance(leaf, np.generic):
+        for kind, refused in _REFUSED_BY_NUMBERS.items():
+            if isinstance(leaf, kind):
+                return f"a number for a Python {kind.__name__}", found.kind not in refused
     wanted = own.newbyteorder("=")
     return f"dtype {_dtype_name(wanted)}", wanted == found
 

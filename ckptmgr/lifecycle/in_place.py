@@ -132,8 +132,10 @@ def _leaf(plan: RestorePlan, name: str, value: Any, stored: Stored) -> Leaf:
 
 def _can_change(value: Any, tensor: StoredTensor) -> bool:
     if isinstance(value, np.ndarray):
-        # Others are replaced, as strings that are too short for what is stored.
-        return value.flags.writeable and value.dtype.newbyteorder("=") == tensor.dtype
+        # Others are replaced, as strings that are too short for what is stored. And strings are
+        # stored as bytes: those that are text must be decoded.
+        is_numbers = value.flags.writeable and not value.dtype.hasobject
+        return is_numbers and value.dtype.newbyteorder("=") == tensor.dtype
     found = foreign.adapter_and_kind(value)
     if found is None:
         return False

@@ -4,7 +4,7 @@ A leaf is stored as the tensor that a TensorFlow user would expect of it; what N
 tell on the way back (a Python int from an int64 scalar) is its *kind*, kept with the tree:
 
     array         ndarray, or anything with `__array__`      the same dtype and shape
-    array:str     ndarray of str                             DT_STRING, UTF-8
+    array:str     ndarray of str (read back: `packed`)       DT_STRING, UTF-8
     scalar        NumPy scalar                               rank 0
     int           int within 64 bits                         DT_INT64, rank 0
     bigint        any other int                              DT_STRING, rank 0, decimal
@@ -42,6 +42,11 @@ _LABELLED = frozenset(
 )
 
 _INT64 = np.iinfo(np.int64)
+# An array of fixed width makes each string as long as the longest. So much it may take in any case,
+# and so many times its strings.
+_PACKED_BYTES = 16 << 20
+_PACKED_MULTIPLE = 16
+
 # Python refuses int() of a text of more than 4300 digits, for it takes quadratic time; a seed is
 # far below. So many bits make fewer digits than that.
 _BIGINT_BITS_LIMIT = 13_000
@@ -58,9 +63,14 @@ def encode_leaf(value: Any, name: str) -> tuple[str, np.ndarray[Any, Any] | None
         return _encode_array(value, name)
     if value is None:
         return NONE, None
+    # Those of NumPy, too: made an array, they would lose NULs at their ends.
+    if isinstance(value, str):
+        return "str", np.asarray(_utf8(value, name), object)
+    if isinstance(value, bytes):
+        kind = SCALAR if isinstance(value, np.generic) else "bytes"
+        return kind, np.asarray(bytes(value), object)
     if isinstance(value, np.generic):
-        kind, array = _encode_array(np.asarray(value), name)
-        return (SCALAR if kind == ARRAY else "str"), array
+        return SCALAR, _encode_array(np.asarray(value), name)[1]
     if isinstance(value, bool):
         return "bool", np.asarray(value)
     if isinstance(value, int):
@@ -71,10 +81,6 @@ def encode_leaf(value: Any, name: str) -> tuple[str, np.ndarray[Any, Any] | None
         return "float", np.asarray(value, np.float64)
     if isinstance(value, complex):
         return "complex", np.asarray(value, np.complex128)
-    if isinstance(value, str):
-        return "str", np.asarray(_utf8(value, name), object)
-    if isinstance(value, bytes):
-        return "bytes", np.asarray(value, object)
     return _encode_other(value, name)
 
 
@@ -128,6 +134,24 @@ def decode_number(array: np.ndarray[Any, Any]) -> Any:
     return decode_leaf(BIG_INT, array) if isinstance(item, bytes) else item
 
 
+def packed(strings: np.ndarray[Any, Any], kind: str) -> np.ndarray[Any, Any]:
+    """An object array of strings as one of fixed width, as long as the longest of them.
+
+    As it is, if that would take many times their memory, or lose NULs at the end of one.
+
+    Args:
+        kind: `U` for str, `S` for bytes.
+    """
+    items = strings.reshape(-1).tolist()
+    lengths = [*map(len, items)]
+    packed_bytes = max(lengths, default=0) * len(items) * np.dtype(f"{kind}1").itemsize
+    is_too_large = packed_bytes > max(_PACKED_BYTES, _PACKED_MULTIPLE * sum(lengths))
+    nul = "\0" if kind == "U" else b"\0"
+    if is_too_large or any(item.endswith(nul) for item in items):
+        return strings
+    return strings.astype(kind)
+
+
 def _encode_big_int(value: int, name: str) -> np.ndarray[Any, Any]:
     if value.bit_length() > _BIGINT_BITS_LIMIT:
         raise errors.UnsupportedLeaf(
@@ -177,6 +201,7 @@ def _encode_array(array: np.ndarray[Any, Any], name: str) -> tuple[str, np.ndarr
         raise errors.UnsupportedLeaf(
             f"leaf {name!r} cannot be saved: a masked array; save its .data and .mask as two leaves"
         )
+    array = np.asarray(array)  # a matrix would stay two-dimensional
     if array.dtype.kind in "UT":
         return TEXT_ARRAY, _encoded_text(array, name)
     if array.dtype.kind == "S":
@@ -187,7 +212,7 @@ def _encode_array(array: np.ndarray[Any, Any], name: str) -> tuple[str, np.ndarr
         dtypes.from_numpy(array.dtype)
     except errors.UnsupportedDtype as error:
         raise errors.UnsupportedLeaf(f"leaf {name!r} cannot be saved: {error}") from None
-    return ARRAY, np.asarray(array)
+    return ARRAY, array
 
 
 def _encode_object_array(
@@ -205,8 +230,15 @@ def _encode_object_array(
 
 
 def _encoded_text(array: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]:
+    items = array.reshape(-1).tolist()
+    for item in items:
+        if not isinstance(item, str):  # what StringDType says for a string that is missing
+            raise errors.UnsupportedLeaf(
+                f"leaf {name!r} cannot be saved: a string is missing, found {item!r}; put a text "
+                f"in its place"
+            )
     encoded = np.empty(array.shape, object)
-    encoded.reshape(-1)[:] = [_utf8(str(item), name) for item in array.flat]
+    encoded.reshape(-1)[:] = [_utf8(item, name) for item in items]
     return encoded
 
 
@@ -215,10 +247,9 @@ def _decode_text_array(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         texts = [item.decode("utf-8") for item in array.flat]
     except (AttributeError, UnicodeDecodeError):
         raise errors.MalformedMetadata("an array of text is not UTF-8") from None
-    if not texts:
-        return np.empty(array.shape, "U1")
-    decoded: np.ndarray[Any, Any] = np.array(texts, np.str_).reshape(array.shape)
-    return decoded
+    decoded = np.empty(array.shape, object)
+    decoded.reshape(-1)[:] = texts
+    return packed(decoded, "U")
 
 
 def _utf8(text: str, name: str) -> bytes:

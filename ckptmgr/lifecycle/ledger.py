@@ -20,7 +20,7 @@ from itertools import accumulate
 
 from ckptmgr import errors, events, naming, retention
 from ckptmgr.formats.checkpoint_state import CheckpointState
-from ckptmgr.lifecycle import catalog, state
+from ckptmgr.lifecycle import catalog, deletion, state
 from ckptmgr.lifecycle.run_directory import RunDirectory
 from ckptmgr.retention import CheckpointRecord, Decision, Policy, View
 
@@ -41,6 +41,15 @@ class Known:
     identity: tuple[int, ...] | None
     #: How many checkpoints the state lists, whether or not they are there.
     num_listed: int = 0
+    #: The checkpoints on disk that are not tracked; None until somebody looks for them. Here, so
+    #: that a thread that only asks, and looks while another saves, adds nothing to what that one
+    #: knows by then.
+    preserved: list[CheckpointRecord] | None = None
+
+    def forget_preserved(self, record: CheckpointRecord) -> None:
+        """It is tracked, or gone."""
+        if self.preserved is not None:
+            self.preserved = [r for r in self.preserved if not _same_base(r, record)]
 
 
 class Ledger:
@@ -64,7 +73,6 @@ class Ledger:
         # TensorFlow starts the clock of hours a second early, so that the first checkpoint of a
         # run whose clock stands still is still later than its start.
         self._start_secs = clock() - 1
-        self._preserved: list[CheckpointRecord] | None = None
         self._known = Known([], None, self._start_secs, None)
         self.refresh()
 
@@ -90,11 +98,9 @@ class Ledger:
             latest = self._known.latest
             # Somebody removed the state, or it with all that it listed.
             if latest is None or not state.checkpoint_exists(latest, storage=self._storage):
-                self._preserved = None
                 self._known = self._rebuilt("there is no checkpoint state", identity)
             return self._known
         state.warn_of_doubt(stored, self._directory.path)
-        self._preserved = None
         self._known = Known(
             catalog.tracked_records(
                 self._storage, self._directory.path, stored, self._known.tracked
@@ -193,7 +199,8 @@ class Ledger:
 
     def _report_rebuilt(self, reason: str, count: int) -> None:
         path = naming.state_file(self._directory.path)
-        text = f"{reason}; found {count} checkpoints in {self._directory.path} itself"
+        found = "1 checkpoint" if count == 1 else f"{count} checkpoints"
+        text = f"{reason}; found {found} in {self._directory.path} itself"
         _log.warning("%s", text)
         self._listener(events.StateRebuilt(path, text))
 
@@ -201,7 +208,7 @@ class Ledger:
 
     def prepare_save(self, prefix: str) -> None:
         """Before the checkpoint at `prefix` is made to exist; needs the lock."""
-        known = self.refresh()
+        known = replace(self.refresh())  # ours alone
         tracked = list(known.tracked)
         for base in self._directory.publishing.names():
             listed = any(naming.base_of(record.prefix) == base for record in tracked)
@@ -209,7 +216,7 @@ class Ledger:
             found = None if listed else catalog.find_checkpoint(self._storage, path)
             if found is not None and found.managed:
                 tracked.append(found.record)
-                self._forget_preserved(found.record)
+                known.forget_preserved(found.record)
         self._known = replace(known, tracked=tracked)
         base = naming.base_of(prefix)
         if self._storage.stat(naming.index_file(prefix)) is None:
@@ -223,30 +230,33 @@ class Ledger:
         """Name a new checkpoint in the state and apply the policy; after `prepare_save`."""
         known = self._known
         others = [other for other in known.tracked if not _same_base(other, record)]
-        self._forget_preserved(record)
         known = replace(
             known,
             tracked=[*others, record],
             latest=record.prefix,
             last_preserved_secs=self._not_ahead(known.last_preserved_secs),
         )
+        known.forget_preserved(record)
         held = self._directory.held_bases()
-        decision = self._decide(known, held)
+        decision, known = self._decide(known, held)
         for given_up in decision.delete:
             self._directory.deleting.add(naming.base_of(given_up.prefix))
-        self._write(decision, record.prefix, durable=durable)
+        self._write(decision, known, durable=durable)
         # Only now does the state list ours and those that `prepare_save` took over.
         for base in self._directory.publishing.names():
             self._directory.publishing.remove(base)
         self._finish_deletions(decision, held, durable=durable)
 
-    def _decide(self, known: Known, held: set[str]) -> Decision:
-        """Apply the policy to what is there: nothing goes for one that was removed by hand."""
+    def _decide(self, known: Known, held: set[str]) -> tuple[Decision, Known]:
+        """Apply the policy to what is there: nothing goes for one that was removed by hand.
+
+        Returns also what is known without those that were.
+        """
         while True:
             view = self._view(known, held)
             decision = retention.decide(self._policy, view)
             if not decision.delete:
-                return decision
+                return decision, known
             best = [
                 record
                 for policy in retention.best_policies(self._policy)
@@ -254,17 +264,17 @@ class Ledger:
             ]
             gone = [r for r in (*decision.keep[:-1], *best) if not self._is_there(r)]
             if not gone:
-                return decision
-            for record in gone:
-                self._forget_preserved(record)
+                return decision, known
             known = replace(
                 known, tracked=[r for r in known.tracked if not any(_same_base(r, g) for g in gone)]
             )
+            for record in gone:
+                known.forget_preserved(record)
 
-    def _write(self, decision: Decision, latest: str, *, durable: bool) -> None:
+    def _write(self, decision: Decision, known: Known, *, durable: bool) -> None:
         new_state = state.build_state(
             self._directory.path,
-            latest,
+            decision.keep[-1].prefix,
             [record.prefix for record in decision.keep],
             timestamps=[record.saved_at_secs for record in decision.keep],
             last_preserved_timestamp=decision.last_preserved_secs,
@@ -272,14 +282,14 @@ class Ledger:
         )
         state.write_state(self._directory, new_state, durable=durable)
         info = self._storage.stat(naming.state_file(self._directory.path))
+        preserved = known.preserved
         self._known = Known(
             list(decision.keep),
-            latest,
+            decision.keep[-1].prefix,
             decision.last_preserved_secs,
             info.identity if info else None,
+            preserved=None if preserved is None else [*preserved, *decision.preserve],
         )
-        if self._preserved is not None:
-            self._preserved += decision.preserve
 
     def _finish_deletions(self, decision: Decision, held: set[str], *, durable: bool) -> None:
         stays = {naming.base_of(r.prefix) for r in (*decision.keep, *decision.preserve)}
@@ -299,7 +309,7 @@ class Ledger:
     def _delete(self, prefix: str, *, durable: bool) -> None:
         base = naming.base_of(prefix)
         replaced = base in self._directory.replaced
-        state.remove_tracked(self._storage, prefix, replaced=replaced, durable=durable)
+        deletion.remove_tracked(self._storage, prefix, replaced=replaced, durable=durable)
         self._directory.replaced.discard(base)
         self._directory.deleting.remove(base)
         self._listener(events.CheckpointDeleted(prefix))
@@ -323,22 +333,18 @@ class Ledger:
         pinned = set(self._directory.pins.names())
         return [replace(r, pinned=naming.base_of(r.prefix) in pinned) for r in records]
 
-    def _forget_preserved(self, record: CheckpointRecord) -> None:
-        if self._preserved is not None:
-            self._preserved = [r for r in self._preserved if not _same_base(r, record)]
-
     def _preserved_beside(self, known: Known) -> list[CheckpointRecord]:
         """The checkpoints on disk that are not tracked; looked for when first needed."""
-        if self._preserved is None:
+        if known.preserved is None:
             # The one that is being saved exists already and is tracked only in `known`.
             tracked = {naming.base_of(record.prefix) for record in known.tracked}
             going = set(self._directory.deleting.names())
-            self._preserved = [
+            known.preserved = [
                 checkpoint.record
                 for checkpoint in catalog.scan(self._storage, self._directory.path, self._name)
                 if naming.base_of(checkpoint.record.prefix) not in tracked | going
             ]
-        return self._preserved
+        return known.preserved
 
 
 def _same_base(one: CheckpointRecord, other: CheckpointRecord) -> bool:

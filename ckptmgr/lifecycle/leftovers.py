@@ -10,10 +10,10 @@ that somebody is copying into the directory at this moment.
 from __future__ import annotations
 
 import os
-from bisect import bisect_left
 
 from ckptmgr import errors, naming
 from ckptmgr.bundle.index import BundleIndex
+from ckptmgr.lifecycle.directories import names_in
 from ckptmgr.storage import Storage
 
 
@@ -26,7 +26,7 @@ def left_behind(storage: Storage, path: str, living: set[str]) -> list[str]:
     """
     found: dict[str, None] = {}
     for directory in (path, naming.internal_directory(path)):
-        names = _names_in(storage, directory)
+        names = names_in(storage, directory)
         for filename in names:
             owner = naming.owner_of_temporary(filename)
             # A power cut may keep a temporary and lose its writer's entry: no entry, no owner.
@@ -42,9 +42,7 @@ def with_shards_of_several_counts(names: list[str]) -> set[str]:
     """The checkpoints among a directory's sorted names that have shards of two generations."""
     found = set()
     for base in filter(None, map(naming.prefix_of_index, names)):
-        start = bisect_left(names, f"{base}.data-")
-        stop = bisect_left(names, f"{base}.data.", start)  # the character after the hyphen
-        counts = {count for _, count in naming.shards_of(base, names[start:stop]).values()}
+        counts = {count for _, count in naming.shards_of(base, names).values()}
         if len(counts) > 1:
             found.add(base)
     return found
@@ -61,8 +59,7 @@ def _left_with(storage: Storage, directory: str, temporary: str, names: list[str
     elif base is not None:
         shards = list(naming.shards_of(base, names))
     else:
-        others = [] if final in names else naming.v1_shards_behind(final)
-        shards = [name for name in others if name in names]
+        shards = [] if final in names else naming.v1_shards_behind(final, names)
     return [*shards, temporary]
 
 
@@ -91,10 +88,3 @@ def _uncounted(storage: Storage, directory: str, base: str, names: list[str]) ->
         return []  # it does not tell
     shards = naming.shards_of(base, names)
     return [name for name, (_, counted) in shards.items() if counted != num_shards]
-
-
-def _names_in(storage: Storage, directory: str) -> list[str]:
-    try:
-        return storage.list_dir(directory)
-    except errors.FileMissing:
-        return []

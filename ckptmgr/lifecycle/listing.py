@@ -17,7 +17,6 @@ import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from typing import Any
 
 from ckptmgr import arguments, errors, naming, retention
@@ -230,7 +229,7 @@ def _files(storage: Storage, prefix: str, filenames: list[str]) -> tuple[FileInf
     """All of its files; none if those that make the checkpoint exist are not there."""
     shards = naming.shards_of(naming.base_of(prefix), filenames)
     beside = [naming.in_directory_of(prefix, filename) for filename in shards]
-    committing = _infos(storage, _committing_files(prefix))
+    committing = _infos(storage, state.committing_files(storage, prefix))
     others = _infos(storage, [*beside, naming.meta_graph_file(prefix)])
     return (*committing, *others) if committing else ()
 
@@ -259,11 +258,6 @@ def _is_something_else(storage: Storage, prefix: str, filenames: list[str]) -> b
     return isinstance(damage, errors.CorruptCheckpoint) and not isinstance(
         damage, errors.MissingShard
     )
-
-
-def _committing_files(prefix: str) -> Iterable[str]:
-    """The files any of which makes a V2 or V1 checkpoint exist."""
-    return chain([naming.index_file(prefix)], naming.v1_shard_files(prefix) or [prefix])
 
 
 def _damage_of(storage: Storage, prefix: str) -> errors.CheckpointError | None:

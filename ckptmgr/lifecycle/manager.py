@@ -21,6 +21,7 @@ from typing import Any
 from ckptmgr import arguments, errors, events, naming, retention
 from ckptmgr.lifecycle import catalog
 from ckptmgr.lifecycle.background import SaveHandle
+from ckptmgr.lifecycle.fill import Names
 from ckptmgr.lifecycle.ledger import Ledger, Listener
 from ckptmgr.lifecycle.metadata import (
     CheckpointMetadata,
@@ -35,7 +36,7 @@ from ckptmgr.lifecycle.restore import Restored, Restorer
 from ckptmgr.lifecycle.run_directory import RunDirectory
 from ckptmgr.lifecycle.saver import is_durable
 from ckptmgr.lifecycle.steps import SaveInterval, as_step
-from ckptmgr.lifecycle.subject import Names, subject_of
+from ckptmgr.lifecycle.subject import subject_of
 from ckptmgr.retention import BestN, CheckpointRecord, Policy
 from ckptmgr.storage import PosixStorage, Storage
 
@@ -305,6 +306,7 @@ class CheckpointManager:
 
     def all_steps(self) -> list[int]:
         """The steps of all checkpoints on disk, ascending."""
+        self._directory.require_same_place()
         prefixes = catalog.list_prefixes(self._storage, self._directory.path, self._name)
         return [naming.parse_step(prefix) or 0 for prefix in prefixes]
 
@@ -402,6 +404,11 @@ def _policy(policy: Policy | None, **arguments: Any) -> Policy:
 
 def _guarded(listener: Listener | None) -> Listener:
     """A listener that cannot fail a save: what it raises is logged."""
+    if listener is not None and not callable(listener):
+        raise errors.InvalidArgument(
+            f"on_event must be a function of one event, found {listener!r:.80}; for several, "
+            f"sinks.all_of(...)"
+        )
 
     def tell(event: events.Event) -> None:
         if listener is None:

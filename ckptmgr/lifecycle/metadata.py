@@ -65,7 +65,8 @@ def decode_metadata(data: bytes) -> CheckpointMetadata:
         UnsupportedVersion: A later version of this package wrote them.
     """
     try:
-        values = json.loads(data)
+        # Python reads NaN and Infinity, which are no JSON, and 1e999 as infinity.
+        values = json.loads(data, parse_constant=_finite, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise errors.MalformedMetadata(f"the manager's metadata is not JSON ({error})") from None
     version = values.get("format") if isinstance(values, dict) else None
@@ -160,6 +161,13 @@ def as_user_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
                 f"numbers), found {value!r:.80}"
             )
     return dict(metadata)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is no finite number")
+    return value
 
 
 def _expect(value: Any, kind: Any) -> Any:

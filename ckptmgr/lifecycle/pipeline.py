@@ -120,7 +120,8 @@ class SavePipeline:
 
     @property
     def is_busy(self) -> bool:
-        return self._in_flight is not None and self._in_flight.is_running
+        in_flight = self._in_flight
+        return in_flight is not None and in_flight.is_running
 
     @property
     def is_within(self) -> bool:
@@ -151,8 +152,9 @@ class SavePipeline:
 
     def wait(self) -> None:
         """Return when no save is in flight; raises what one raised that nobody has heard of."""
-        if self._in_flight is not None:
-            self._in_flight.raise_unheard()
+        in_flight = self._in_flight
+        if in_flight is not None:
+            in_flight.raise_unheard()
 
     def settle(self, timeout_secs: float | None) -> bool:
         """Wait so long, and say whether no save is in flight; one that is then is given up."""
@@ -167,8 +169,9 @@ class SavePipeline:
 
     def wait_staged(self) -> None:
         """Return when the state may be changed."""
-        if self._in_flight is not None:
-            self._in_flight.wait_staged()
+        in_flight = self._in_flight
+        if in_flight is not None:
+            in_flight.wait_staged()
 
     def skips(self) -> bool:
         """Whether a save now is to be left out, because one is in flight."""
@@ -210,7 +213,10 @@ class SavePipeline:
                 self._copy(save)
                 save.handle.start(partial(self._write, save))
         except BaseException:
-            self._in_flight = None
+            if save.handle.call_off():
+                self._in_flight = None
+            else:
+                save.handle.give_up()  # the caller may change the state, and hears of no handle
             raise
         finally:
             with self._counting:
@@ -236,7 +242,7 @@ class SavePipeline:
     def _write(self, save: _Save) -> None:
         record = save.record
         observer = _Observer(save.handle, save.plan.data_bytes, self.listener)
-        with self._telling_failure(record):
+        with self._telling_failure(record), self.directory.saving():
             staged = self._stage_and_commit(save, observer)
         secs = time.perf_counter() - save.began_secs
         with self._counting:
@@ -274,8 +280,8 @@ class SavePipeline:
             self.directory.refuse_removed()  # says it better than the file that could not be made
             raise
         secs = time.perf_counter() - began_secs
-        self.listener(events.SaveWritten(record.prefix, record.step, staged.size_bytes, secs))
         try:
+            self.listener(events.SaveWritten(record.prefix, record.step, staged.size_bytes, secs))
             with self.directory.locked():
                 save.handle.refuse_given_up()
                 self.directory.remove_leftovers()

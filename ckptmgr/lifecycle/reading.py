@@ -35,7 +35,7 @@ def load_checkpoint(
 def load_variable(ckpt_dir_or_file: StrPath, name: str, *, storage: Storage | None = None) -> Any:
     """The value of one tensor; `name` may be that of a graph's tensor, `w:0`."""
     with load_checkpoint(ckpt_dir_or_file, storage=storage) as reader:
-        return reader.get_tensor(name.removesuffix(":0"))
+        return reader.get_tensor(name.removesuffix(":0") if isinstance(name, str) else name)
 
 
 def list_variables(

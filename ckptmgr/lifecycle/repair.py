@@ -74,13 +74,27 @@ def repair(
     Raises:
         FileMissing, NotADirectory: There is no such directory.
         DirectoryInUse: A writer lives, or has been there meanwhile; nothing was changed.
+        CannotVerify: A checkpoint cannot be read by this user, or at this moment.
     """
     storage = storage or PosixStorage()
     surveyed = survey(RunDirectory(storage, arguments.path_text(directory)))
-    plan = decide(surveyed, verify_surveyed(storage, surveyed, on_progress))
+    verification = verify_surveyed(storage, surveyed, on_progress)
+    _require_read(verification)
+    plan = decide(surveyed, verification)
     if apply:
         apply_repair(plan, storage=storage)
     return plan
+
+
+def _require_read(verification: Verification) -> None:
+    # A state without what is whole, and only could not be read now, would be no repair.
+    for checkpoint in verification.checkpoints:
+        if not checkpoint.is_whole and not checkpoint.is_damaged:
+            problem = checkpoint.damage[0].problem
+            raise errors.CannotVerify(
+                f"whether {checkpoint.prefix} is whole cannot be said: {problem}; repair the "
+                f"directory where it can be read"
+            )
 
 
 def apply_repair(plan: RepairPlan, *, storage: Storage | None = None) -> None:

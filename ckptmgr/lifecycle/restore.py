@@ -18,11 +18,12 @@ from typing import Any
 from ckptmgr import errors, events, naming
 from ckptmgr.bundle.checkpoint_reader import CheckpointReader
 from ckptmgr.lifecycle import catalog
+from ckptmgr.lifecycle.fill import Names
 from ckptmgr.lifecycle.ledger import Ledger, Listener
 from ckptmgr.lifecycle.restore_progress import RestoreProgress
 from ckptmgr.lifecycle.run_directory import RunDirectory
 from ckptmgr.lifecycle.steps import as_step
-from ckptmgr.lifecycle.subject import Names, Subject
+from ckptmgr.lifecycle.subject import Subject
 from ckptmgr.storage import Storage
 
 _log = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class Restorer:
         self, step: int | str | None, subject: Subject, names: Names, *, strict: bool
     ) -> Restored | None:
         """As `CheckpointManager.restore`."""
+        self._directory.require_same_place()
         if step == "best":
             best = self._best()
             return None if best is None else self._restore_prefix(best, subject, names)

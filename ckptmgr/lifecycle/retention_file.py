@@ -13,6 +13,9 @@ from ckptmgr.lifecycle.run_directory import RunDirectory
 from ckptmgr.retention import AnyOf, BestN, EveryNHours, EveryNSteps, LatestN, Policy
 from ckptmgr.storage import Storage, replace_file
 
+# A policy takes some dozen bytes; a sparse file may have any length.
+_MAX_BYTES = 2**20
+
 
 def encode_policy(policy: Policy) -> list[dict[str, Any]]:
     """The parts of a policy as JSON; a policy of the user's own class by its repr."""
@@ -77,7 +80,7 @@ def read(storage: Storage, directory: str) -> Policy | None:
     except errors.FileMissing:
         return None
     try:
-        return decode_policy(json.loads(file.read(0, file.size_bytes)))
+        return decode_policy(json.loads(file.read(0, min(file.size_bytes, _MAX_BYTES))))
     except (ValueError, RecursionError, errors.MalformedState):
         return None
     finally:

@@ -15,13 +15,15 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 
 from ckptmgr import arguments, errors, naming
 from ckptmgr.bundle.checkpoint_reader import CheckpointReader
 from ckptmgr.lifecycle import leftovers
+from ckptmgr.lifecycle.directories import make_directory, make_durable, names_in
+from ckptmgr.lifecycle.marks import Marks
 from ckptmgr.storage import PosixStorage, Storage
 from ckptmgr.storage.protocol import FileLock
 
@@ -36,6 +38,10 @@ class RunDirectory:
         #: Checkpoints that were saved over: a crash then may have left shards of both.
         self.replaced: set[str] = set()
         self._registered: FileLock | None = None
+        # Of the threads that save, and whether a save has failed since we registered.
+        self._entering = threading.Lock()
+        self._saving: set[int] = set()
+        self._has_failed = False
         self._process_id = os.getpid()
         self._working_directory = working_directory_of(path)
 
@@ -94,7 +100,7 @@ class RunDirectory:
         self.require_same_place()
         if self._was_removed():
             self._forget_registration()
-        _make_durable(self.storage, self.path)
+        make_durable(self.storage, self.path)
 
     def refuse_removed(self) -> None:
         """Raise FileMissing if we registered as a writer, and the directory was removed since."""
@@ -111,12 +117,26 @@ class RunDirectory:
 
         Raises:
             FileMissing: We registered as a writer, and it was removed since. `create` begins anew.
+            StorageError: What is ours in the directory is a link to somewhere else.
         """
         self.require_same_place()
         self.refuse_removed()
         self._prepare(naming.internal_directory(self.path))
+        self._refuse_links()
         with self.storage.lock(naming.lock_file(self.path)):
             yield
+
+    def _refuse_links(self) -> None:
+        # A directory that somebody else made may hold one. Where it leads, files that are nobody's
+        # locks and marks would be removed as those of writers and readers that are gone.
+        for directory in naming.internal_directories(self.path):
+            info = self.storage.stat(directory)
+            if info is not None and info.is_link:
+                raise errors.StorageError(
+                    errno.ELOOP,
+                    f"{directory} is a link, and what it leads to is not to be changed; remove it",
+                    directory,
+                )
 
     # ----------------------------------------------------------------------- writers
 
@@ -128,6 +148,31 @@ class RunDirectory:
             and self._process_id == os.getpid()
             and self.storage.stat(naming.writer_file(self.path, self.token)) is not None
         )
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """Whatever a save in this block leaves behind should it fail, the next one removes.
+
+        A save that fails removes what it wrote, but that may be refused as well, or interrupted.
+        What stays has our token: nobody sweeps it while we live, and its name is taken for us.
+        """
+        thread = threading.get_ident()
+        with self._entering:
+            if self._process_id != os.getpid():
+                self._saving.clear()  # the threads of a fork's parent
+            # In the set already: Ctrl-C came before the save was known to have failed.
+            self._has_failed |= thread in self._saving
+            self._saving.add(thread)
+            if self._has_failed and len(self._saving) == 1:  # the others have our token, too
+                self._forget_registration()  # a new writer, to whom that of before is dead
+                self._has_failed = False
+        try:
+            yield
+        except BaseException:
+            self._has_failed = True
+            raise
+        finally:
+            self._saving.discard(thread)
 
     def register_writer(self) -> None:
         """Tell others that temporary files with our token have an owner; the lock must be held.
@@ -289,49 +334,11 @@ class RunDirectory:
         make_directory(self.storage, directory)
 
     def _names(self, directory: str) -> list[str]:
-        return _names_in(self.storage, directory)
+        return names_in(self.storage, directory)
 
     def _unlink(self, path: str) -> None:
         with suppress(errors.FileMissing):
             self.storage.unlink(path)
-
-
-@dataclass(frozen=True, slots=True)
-class Marks:
-    """A set of checkpoints' base names, as empty files; changed only under the directory's lock.
-
-    A mark that is not durable may be lost in a power cut: it then leaves a checkpoint too many on
-    the disk, never too few.
-    """
-
-    storage: Storage
-    path: str
-    durable: bool
-
-    def names(self) -> list[str]:
-        return _names_in(self.storage, self.path)
-
-    def add(self, base: str) -> None:
-        make_directory(self.storage, self.path)
-        with suppress(errors.FileExists):
-            self.storage.create(os.path.join(self.path, base)).close()
-        self._sync()
-
-    def remove(self, base: str) -> None:
-        mark = os.path.join(self.path, base)
-        info = self.storage.stat(mark)
-        # A file with content is none of ours: somebody made this directory a link to another.
-        if info is not None and not info.size_bytes:
-            with suppress(errors.FileMissing):
-                self.storage.unlink(mark)
-            self._sync()
-
-    def _sync(self) -> None:
-        if self.durable:  # the user was told that it holds
-            internal = os.path.dirname(self.path)
-            # Whoever made the directories may have been killed before it synced their names.
-            for directory in (self.path, internal, os.path.dirname(internal)):
-                self.storage.sync_dir(directory)
 
 
 def working_directory_of(path: str) -> str | None:
@@ -342,38 +349,6 @@ def working_directory_of(path: str) -> str | None:
         return os.getcwd()
     except FileNotFoundError:
         return "a directory that was removed"
-
-
-def _make_durable(storage: Storage, path: str) -> None:
-    """Make a directory and its parents, durably, also if the process that began to was killed.
-
-    The parent of one that is there already is synced: it may have been made and not synced. Those
-    further up were, before anything was made in them.
-    """
-    parent = os.path.dirname(path.rstrip("/")) or "."
-    if parent != path and storage.stat(path) is None:
-        _make_durable(storage, parent)
-    made = storage.make_dirs(path)
-    try:
-        storage.sync_dir(parent)
-    except errors.PermissionDenied:
-        if made:
-            raise
-        # Where we may not look we cannot have made it.
-
-
-def make_directory(storage: Storage, path: str) -> None:
-    """Make a directory and its parents, durably."""
-    for made in storage.make_dirs(path):
-        # Synced data in a directory whose own name was lost is lost as well.
-        storage.sync_dir(os.path.dirname(made.rstrip("/")) or ".")
-
-
-def _names_in(storage: Storage, directory: str) -> list[str]:
-    try:
-        return storage.list_dir(directory)
-    except errors.FileMissing:
-        return []
 
 
 def _is_of_checkpoints(filename: str) -> bool:
@@ -398,7 +373,8 @@ def hold(prefix: str | os.PathLike[str], *, storage: Storage | None = None) -> I
     text = arguments.path_text(prefix)
     storage = storage or PosixStorage()
     directory = RunDirectory(storage, naming.directory_of(text))
-    directory.require()
+    directory.refuse_file()
+    # Before the lock, which would make a directory that somebody has removed again.
     if storage.stat(naming.index_file(text)) is None:
         _explain_absence(storage, text)
     with directory.hold(naming.base_of(text)):

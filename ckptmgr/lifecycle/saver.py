@@ -23,7 +23,7 @@ from ckptmgr import arguments, errors, naming
 from ckptmgr.bundle import v1_writer, writer
 from ckptmgr.bundle.checkpoint_reader import CheckpointReader
 from ckptmgr.bundle.layout import DEFAULT_ALIGNMENT_BYTES, NamedTensor
-from ckptmgr.lifecycle import state, variables
+from ckptmgr.lifecycle import deletion, state, variables
 from ckptmgr.lifecycle.registrations import WriterRegistrations
 from ckptmgr.lifecycle.run_directory import RunDirectory
 from ckptmgr.lifecycle.saver_history import SaverHistory
@@ -106,7 +106,7 @@ class Saver:
         self._pad_step_number = pad_step_number
         self._save_relative_paths = save_relative_paths
         self._durable = is_durable(durability)
-        self._alignment_bytes = alignment_bytes
+        self._alignment_bytes = arguments.whole_number("alignment_bytes", alignment_bytes)
         self._storage = storage or PosixStorage()
         self._clock = clock
         self._registrations = WriterRegistrations(self._storage)
@@ -181,25 +181,26 @@ class Saver:
         if write_state:
             state_file = naming.state_file(directory.path, latest_filename)
             state.refuse_directory(self._storage, state_file)
-        if not directory.is_registered:
-            self._make_one_level(directory, path)
-            with directory.locked():
-                directory.register_writer()
-        self._saved_in.add(os.path.realpath(directory.path))
-        file = None if meta_graph is None else meta_graph()
-        options = writer.WriteOptions(directory.token, self._durable, self._alignment_bytes)
-        graph = None if file is None else _StagedMetaGraph(self._storage, prefix, file, options)
-        try:
-            if stage is None:
+        with directory.saving():
+            if not directory.is_registered:
+                self._make_one_level(directory, path)
+                with directory.locked():
+                    directory.register_writer()
+            self._saved_in.add(os.path.realpath(directory.path))
+            file = None if meta_graph is None else meta_graph()
+            options = writer.WriteOptions(directory.token, self._durable, self._alignment_bytes)
+            graph = None if file is None else _StagedMetaGraph(self._storage, prefix, file, options)
+            try:
+                if stage is None:
+                    if graph is not None:
+                        graph.publish(durable=self._durable)
+                    return None
+                staged, saved = stage(prefix, options)
+                state_name = (latest_filename or naming.STATE_FILENAME) if write_state else None
+                self._publish(directory, saved, staged, graph, state_name)
+            finally:
                 if graph is not None:
-                    graph.publish(durable=self._durable)
-                return None
-            staged, saved = stage(prefix, options)
-            state_name = (latest_filename or naming.STATE_FILENAME) if write_state else None
-            self._publish(directory, saved, staged, graph, state_name)
-        finally:
-            if graph is not None:
-                graph.discard()
+                    graph.discard()
         if write_state:
             for victim in self._history.take_victims():
                 self._delete(victim, "meta" if file is None else file.suffix)
@@ -272,7 +273,7 @@ class Saver:
         is_v2 = self._storage.stat(naming.index_file(victim)) is not None
         # Only of a directory that we registered in do we know what was saved over in it.
         if is_v2 and directory.is_registered and base not in directory.replaced:
-            state.remove_tracked(
+            deletion.remove_tracked(
                 self._storage,
                 victim,
                 replaced=False,
@@ -280,7 +281,7 @@ class Saver:
                 meta_graph_suffix=suffix,
             )
         else:
-            state.remove_files(
+            deletion.remove_files(
                 self._storage, victim, meta_graph_suffix=suffix, durable=self._durable
             )
         directory.replaced.discard(base)

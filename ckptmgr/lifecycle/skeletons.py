@@ -76,10 +76,8 @@ def kind_of(skeleton: Skeleton) -> str:
     """`dict`, `list`, `tuple`, `fields`, `object`, `random`, or the kind of a leaf."""
     if isinstance(skeleton, str):
         return skeleton
-    kind, content = _container(skeleton, (), 0)
-    if kind == "versioned":
-        return kind_of(content)
-    return "dict" if kind == "items" else kind
+    kind, _ = _container(skeleton, (), 0)
+    return "dict" if kind in {"items", "versioned"} else kind
 
 
 def length_of(skeleton: Skeleton | None) -> int | None:
@@ -199,7 +197,7 @@ def _is_pair(item: Any) -> bool:
 
 def _is_versioned(item: Any) -> bool:
     is_pair = isinstance(item, list) and len(item) == 2 and all(isinstance(i, dict) for i in item)
-    return is_pair and len(item[1]) == 1 and kind_of(item[1]) == "dict"
+    return is_pair and list(item[1]) in (["dict"], ["items"])
 
 
 def _with_versions(state: Mapping[Any, Any], versions: Mapping[str, Any]) -> OrderedDict[Any, Any]:

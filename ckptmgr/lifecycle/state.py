@@ -13,12 +13,11 @@ import errno
 import logging
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import chain
 
 from ckptmgr import arguments, errors, naming
-from ckptmgr.bundle.index import read_header
+from ckptmgr.bundle.v1_files import v1_candidates
 from ckptmgr.formats.checkpoint_state import (
     CheckpointState,
     decode_checkpoint_state,
@@ -32,15 +31,18 @@ _log = logging.getLogger(__name__)
 
 StrPath = str | os.PathLike[str]
 
-# Of more shards than this, or of a damaged index that claims them, the names are looked up.
-_COUNTED_SHARDS_LIMIT = 256
-
 # NAME_MAX of linux/limits.h, less the `.index` that makes a checkpoint exist.
 _MAX_NAME_BYTES = 255 - len(".index")
 # Half of PATH_MAX there, which leaves as much for the directory.
 _MAX_PATH_BYTES = 2048
 # Enough of such a path to recognise it by.
 _MAX_QUOTED_CHARS = 120
+
+# That of a hundred thousand checkpoints takes a tenth; a sparse file may have any length.
+_MAX_STATE_BYTES = 64 * 2**20
+
+# What a state that names no checkpoint lacks, by which its error is told from the others.
+_LATEST_FIELD = "a model_checkpoint_path"
 
 
 # --------------------------------------------------------------------------- deciding
@@ -109,17 +111,9 @@ def read_state(
         MalformedState: It does not parse, names no checkpoint, or a path that no file can have.
     """
     path = naming.state_file(directory, latest_filename)
-    try:
-        file = storage.open(path)
-    except errors.FileMissing:
+    data = _content(storage, path)
+    if data is None:
         return None
-    except errors.StorageError:
-        refuse_directory(storage, path)
-        raise
-    try:
-        data = file.read(0, file.size_bytes)
-    finally:
-        file.close()
     try:
         state = decode_checkpoint_state(data)
     except errors.MalformedState as error:
@@ -128,7 +122,7 @@ def read_state(
         raise errors.MalformedState(
             "the checkpoint state names no checkpoint",
             path=path,
-            expected="a model_checkpoint_path",
+            expected=_LATEST_FIELD,
         )
     for named in (state.model_checkpoint_path, *state.all_model_checkpoint_paths):
         if not _can_be_path(os.fsencode(named)):
@@ -139,6 +133,28 @@ def read_state(
                 found=repr(named[:_MAX_QUOTED_CHARS]),
             )
     return resolve_paths(state, directory)
+
+
+def _content(storage: Storage, path: str) -> bytes | None:
+    """The bytes of a state file, None if there is no file."""
+    try:
+        file = storage.open(path)
+    except errors.FileMissing:
+        return None
+    except errors.StorageError:
+        refuse_directory(storage, path)
+        raise
+    try:
+        if file.size_bytes > _MAX_STATE_BYTES:
+            raise errors.MalformedState(
+                "the checkpoint state is too long to be one",
+                path=path,
+                expected=f"{_MAX_STATE_BYTES} bytes at most",
+                found=file.size_bytes,
+            )
+        return file.read(0, file.size_bytes)
+    finally:
+        file.close()
 
 
 def _can_be_path(path: bytes) -> bool:
@@ -216,7 +232,7 @@ def get_checkpoint_state(
     try:
         found = read_state(storage or PosixStorage(), directory, latest_filename)
     except errors.MalformedState as error:
-        if error.expected == "a model_checkpoint_path":
+        if error.expected == _LATEST_FIELD:
             raise
         _log.warning("%s: checkpoint state ignored", error)
         return None
@@ -261,6 +277,12 @@ def own_prefix(storage: Storage, directory: str, path: str) -> str | None:
     return path if is_below and storage.stat(naming.index_file(path)) is not None else None
 
 
+def committing_files(storage: Storage, prefix: str) -> Iterator[str]:
+    """The files any of which makes a V2 or V1 checkpoint exist."""
+    yield naming.index_file(prefix)
+    yield from v1_candidates(storage, prefix)
+
+
 def checkpoint_exists(checkpoint_prefix: StrPath, *, storage: Storage | None = None) -> bool:
     """Whether there is a V2 or V1 checkpoint at that prefix."""
     return _exists(storage or PosixStorage(), arguments.path_text(checkpoint_prefix))
@@ -271,7 +293,8 @@ def get_checkpoint_mtimes(
 ) -> list[float]:
     """When each checkpoint was written, in whole seconds since the epoch; missing ones left out."""
     storage = storage or PosixStorage()
-    found = (_stat(storage, arguments.path_text(prefix)) for prefix in checkpoint_prefixes)
+    paths = _path_texts("checkpoint_prefixes", checkpoint_prefixes)
+    found = (_stat(storage, path) for path in paths)
     return [float(math.floor(mtime_secs)) for mtime_secs in found if mtime_secs is not None]
 
 
@@ -294,7 +317,7 @@ def update_checkpoint_state(  # noqa: PLR0913 - TensorFlow's arguments
     state = build_state(
         save_directory,
         arguments.path_text(model_checkpoint_path),
-        [arguments.path_text(path) for path in all_model_checkpoint_paths or ()],
+        _path_texts("all_model_checkpoint_paths", all_model_checkpoint_paths or ()),
         timestamps=all_model_checkpoint_timestamps or (),
         last_preserved_timestamp=last_preserved_timestamp or 0.0,
     )
@@ -304,115 +327,11 @@ def update_checkpoint_state(  # noqa: PLR0913 - TensorFlow's arguments
             write_state(directory, state, latest_filename)
 
 
-def remove_checkpoint(
-    checkpoint_prefix: StrPath,
-    meta_graph_suffix: str = "meta",
-    *,
-    storage: Storage | None = None,
-) -> None:
-    """Delete the files of one checkpoint, V2 or V1, and its graph; none need exist."""
-    storage = storage or PosixStorage()
-    prefix = arguments.path_text(checkpoint_prefix)
-    remove_files(storage, prefix, meta_graph_suffix=meta_graph_suffix)
-
-
-def remove_files(
-    storage: Storage, prefix: str, *, meta_graph_suffix: str = "meta", durable: bool = True
-) -> None:
-    """Delete a checkpoint, V2 or V1, so that at no moment a part of it looks whole."""
-    if not _remove_bundle(storage, prefix, _shards_there(storage, prefix), durable=durable):
-        # Only then: beside a V2 checkpoint, a file called as its prefix is somebody else's.
-        info = storage.stat(prefix)
-        for path in naming.v1_shard_files(prefix) or ([prefix] if info and not info.is_dir else []):
-            _unlink(storage, path)
-    _unlink(storage, naming.meta_graph_file(prefix, meta_graph_suffix))
-
-
-def _remove_bundle(storage: Storage, prefix: str, shards: Iterable[str], *, durable: bool) -> bool:
-    """Delete the index and the shards of a V2 checkpoint; says whether any was there."""
-    retired = _retire_index(storage, prefix)
-    shards = list(shards)
-    if durable and (retired or shards):
-        # Were a shard's removal to reach the disk first, a power cut would leave an index that
-        # promises what is gone. Also where the index is gone already: who took it away may have
-        # been killed before it came to this.
-        storage.sync_dir(naming.directory_of(prefix))
-    found = [_unlink(storage, path) for path in shards]
-    if retired is not None:
-        _unlink(storage, retired)
-    return retired is not None or any(found)
-
-
-def _retire_index(storage: Storage, prefix: str) -> str | None:
-    """End a checkpoint in one step; returns what is still to be removed, None if it had no index.
-
-    The index leaves its name but not the disk: should we be killed before its shards are gone, the
-    sweep of the next writer finds them by it.
-    """
-    index = naming.index_file(prefix)
-    retired = naming.temporary(index, naming.new_token())
-    try:
-        storage.rename(index, retired)
-    except errors.FileMissing:
-        return None
-    except errors.StorageError:
-        # A disk may be too full for one more name, and a name too long: deleting needs neither.
-        storage.unlink(index)
-        return index
-    return retired
-
-
-def remove_tracked(
-    storage: Storage,
-    prefix: str,
-    *,
-    replaced: bool,
-    durable: bool,
-    meta_graph_suffix: str = "meta",
-) -> None:
-    """Delete a V2 checkpoint and its graph, at a cost that does not grow with its directory.
-
-    Args:
-        replaced: Whether shards of an earlier generation may stand beside those of the index.
-    """
-    shards = _shards_there(storage, prefix) if replaced else _shards_counted(storage, prefix)
-    _remove_bundle(storage, prefix, shards, durable=durable)
-    _unlink(storage, naming.meta_graph_file(prefix, meta_graph_suffix))
-
-
-def _shards_counted(storage: Storage, prefix: str) -> list[str]:
-    """The shards that the index of a V2 checkpoint counts, without listing its directory.
-
-    Where the index is gone or does not tell, those that are there.
-    """
-    try:
-        file = storage.open(naming.index_file(prefix))
-    except errors.StorageError:
-        return _shards_there(storage, prefix)
-    try:
-        num_shards = read_header(file).num_shards
-    except (errors.CorruptCheckpoint, errors.StorageError, errors.MissingExtra):
-        return _shards_there(storage, prefix)
-    finally:
-        file.close()
-    if num_shards > _COUNTED_SHARDS_LIMIT:
-        return _shards_there(storage, prefix)
-    return [naming.data_shard(prefix, shard_id, num_shards) for shard_id in range(num_shards)]
-
-
-def _shards_there(storage: Storage, prefix: str) -> list[str]:
-    """The shards with the name of `prefix` on disk, those of earlier generations included."""
-    filenames = storage.list_dir(naming.directory_of(prefix))
-    shards = naming.shards_of(naming.base_of(prefix), filenames)
-    return [naming.in_directory_of(prefix, filename) for filename in shards]
-
-
-def _unlink(storage: Storage, path: str) -> bool:
-    try:
-        storage.unlink(path)
-    except errors.FileMissing:
-        return False
-    return True
+def _path_texts(name: str, paths: Iterable[StrPath]) -> list[str]:
+    if isinstance(paths, str | bytes | os.PathLike):
+        # Of a text each character would be taken for a path.
+        raise errors.InvalidArgument(f"{name} must be a list of paths, found {paths!r}")
+    return [arguments.path_text(path) for path in paths]
 
 
 def _exists(storage: Storage, prefix: str) -> bool:
@@ -421,7 +340,7 @@ def _exists(storage: Storage, prefix: str) -> bool:
 
 def _stat(storage: Storage, prefix: str) -> float | None:
     """The time of a checkpoint's index, or of its V1 file or first V1 shard there is."""
-    for path in chain([naming.index_file(prefix)], naming.v1_shard_files(prefix) or [prefix]):
+    for path in committing_files(storage, prefix):
         info = storage.stat(path)
         if info is not None and not info.is_dir:
             return info.mtime_secs

@@ -5,7 +5,7 @@ A subject turns a state into named tensors and a skeleton, and puts a checkpoint
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -15,11 +15,10 @@ from ckptmgr import errors, naming
 from ckptmgr.bundle.checkpoint_reader import CheckpointReader
 from ckptmgr.bundle.layout import NamedTensor, ShardTensors
 from ckptmgr.lifecycle import fill, in_place, skeletons, tree, variables
+from ckptmgr.lifecycle.fill import Names
 from ckptmgr.lifecycle.metadata import CheckpointMetadata
 from ckptmgr.lifecycle.restore_progress import RestoreProgress
 from ckptmgr.lifecycle.saver import Saver
-
-Names = Mapping[str, str | None] | fill.Rename | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +76,14 @@ class TreeSubject:
         progress: RestoreProgress,
     ) -> Any:
         stored = variables.stored_tensors(reader, metadata.skeleton if metadata else None)
-        plan = fill.plan(self.state, stored, fill.as_rename(names))
+        plan = fill.plan(self.state, stored, names)
         last = in_place.choose(plan, stored)
         first = {source for name, source in plan.sources.items() if name not in last.names}
         first_bytes = sum(stored.tensors[source].size_bytes for source in first)
         progress.expect(
             first_bytes + sum(last.sources.values()), read_bytes=first_bytes + last.read_bytes
         )
-        values = _arrays(reader, first)
+        values = variables.read_arrays(reader, first)
         # Decides whether the target may be touched; takes a fraction of the time of reading.
         last.verify(reader)
         restored = plan.apply(values, last.names)
@@ -99,7 +98,7 @@ class SaverSubject:
     saver: Saver
 
     def snapshot(self) -> Snapshot:
-        return Snapshot(self.saver.named_tensors(), None)
+        return Snapshot(self.saver.named_tensors() or [[]], None)  # the manager adds a tensor
 
     def restore(
         self,
@@ -135,9 +134,9 @@ class NoSubject:
         if names is not None:
             raise errors.InvalidArgument("names= needs a state to restore into")
         if metadata is None or metadata.skeleton is None:
-            return _arrays(reader, variables.stored_tensors(reader).tensors)
+            return variables.read_arrays(reader, variables.stored_tensors(reader).tensors)
         try:
-            values = _arrays(reader, skeletons.leaf_names(metadata.skeleton))
+            values = variables.read_arrays(reader, skeletons.leaf_names(metadata.skeleton))
             return skeletons.unflatten(metadata.skeleton, values)
         except errors.CorruptCheckpoint as error:
             raise error.located(path=naming.index_file(reader.prefix)) from None
@@ -149,12 +148,3 @@ def subject_of(state: Any) -> Subject:
     if isinstance(state, Saver):
         return SaverSubject(state)
     return TreeSubject(state)
-
-
-def _arrays(reader: CheckpointReader, names: Iterable[str]) -> dict[str, np.ndarray[Any, Any]]:
-    """The values of tensors as arrays, those of rank 0 too."""
-    found = reader.get_tensors(dict.fromkeys(names))
-    return {
-        name: np.asarray(value, object if isinstance(value, bytes) else None)
-        for name, value in found.items()
-    }

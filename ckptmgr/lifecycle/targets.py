@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ckptmgr import errors
 from ckptmgr.lifecycle import foreign, leaves, tree
 
 Path = tuple[str, ...]
@@ -28,10 +29,11 @@ def leaves_of(node: Any, path: Path) -> Iterator[tuple[Path, Any]]:
     if not children or isinstance(node, list | tuple):
         yield path, node
     for key, child in children or ():
+        at = (*path, key if type(key) is str else tree.key_text(key))
         if type(child) is np.ndarray:  # as most are; a state may have very many
-            yield (*path, str(key)), child
+            yield at, child
         else:
-            yield from leaves_of(child, (*path, str(key)))
+            yield from leaves_of(child, at)
 
 
 def loads_itself(node: Any) -> bool:
@@ -61,7 +63,7 @@ def filled(node: Any, path: Path, decoded: Mapping[Path, Any]) -> Any:
         return fill_leaf(node, decoded[path])
     replaced = {}
     for key, child in children:
-        at = (*path, str(key))
+        at = (*path, key if type(key) is str else tree.key_text(key))
         is_leaf = type(child) is np.ndarray
         new = fill_leaf(child, decoded[at]) if is_leaf else filled(child, at, decoded)
         if new is not child:
@@ -93,8 +95,9 @@ def _fill_array(target: np.ndarray[Any, Any], value: np.ndarray[Any, Any]) -> np
     if value is target:
         return target
     if target.dtype.kind in "SU":
-        value = value.astype(target.dtype.kind)  # as wide as its longest string
-        if value.dtype.itemsize > target.dtype.itemsize:
+        if value.dtype.hasobject:
+            value = leaves.packed(value, target.dtype.kind)
+        if value.dtype.hasobject or value.dtype.itemsize > target.dtype.itemsize:
             return value  # the target would cut it short
     if not target.flags.writeable:
         return value.astype(target.dtype, copy=False)
@@ -112,8 +115,19 @@ def decode_like(leaf: Any, value: np.ndarray[Any, Any], name: str) -> Any:
     if isinstance(leaf, np.ndarray):
         return leaves.decode_leaf(kind, value) if kind == leaves.TEXT_ARRAY else value
     if kind in {"int", leaves.BIG_INT, "float", "complex"}:
-        return type(leaf)(leaves.decode_number(value))
+        return _number_like(leaf, leaves.decode_number(value), name)
     return leaves.decode_leaf(kind, value)
+
+
+def _number_like(leaf: Any, number: Any, name: str) -> Any:
+    """A number as one of the leaf's type, such as an IntEnum."""
+    kind = type(leaf)
+    try:
+        return kind(number)
+    except (TypeError, ValueError) as error:
+        raise errors.StateRefused(
+            f"{name!r} ({kind.__name__}) did not take its value {number!r:.60}: {error}"
+        ) from error
 
 
 def load(leaf: Any, state: Any) -> None:

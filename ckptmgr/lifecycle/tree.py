@@ -108,6 +108,16 @@ def _is_data(field: dataclasses.Field[Any]) -> bool:
     return field.metadata.get("pytree_node", True) and not field.metadata.get("static", False)
 
 
+def key_text(key: Any) -> str:
+    """The part that a key of a container has in the names of the leaves below it.
+
+    What an enum makes of `str()` is neither what its members equal nor the same in each Python.
+    """
+    if isinstance(key, str):
+        return str.__str__(key)
+    return str(int(key) if isinstance(key, int) else key)
+
+
 def random_state(generator: Any) -> Any:
     """The state of a NumPy random generator, as nested dicts of numbers and arrays."""
     if isinstance(generator, np.random.RandomState):
@@ -176,7 +186,8 @@ def _flatten_mapping(node: Mapping[Any, Any], path: tuple[str, ...], parts: _Par
             arrays[name] = child
             children[key] = leaves.ARRAY
         else:
-            children[_json_key(key, path)] = _flatten(child, (*path, str(key)), parts)
+            known = _json_key(key, path)
+            children[known] = _flatten(child, (*path, str(known)), parts)
     if all(issubclass(kind, str) for kind in set(map(type, children))):
         return {"dict": children}
     return {"items": [[key, child] for key, child in children.items()]}
@@ -217,7 +228,7 @@ def _json_key(key: Any, path: tuple[str, ...]) -> str | int:
     if isinstance(key, str):
         if not key.isascii():
             validate_name("/".join((*path, key)))  # also where no leaf below it has the name
-        return key
+        return key if type(key) is str else key_text(key)
     if isinstance(key, int | np.integer) and not isinstance(key, bool):
         return int(key)
     raise errors.UnsupportedLeaf(

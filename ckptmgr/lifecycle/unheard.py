@@ -17,6 +17,7 @@ import os
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from typing import Any
 
 #: Of the threads that save.
@@ -75,13 +76,16 @@ def _report() -> bool:
     texts = {key: text for key, (owner, text) in _failures.items() if owner == os.getpid()}
     _failures.update(dict.fromkeys(texts, (os.getpid(), "")))
     if sys.stderr is not None:
-        sys.stderr.write("".join(texts.values()))
+        with suppress(OSError, ValueError):  # on a full disk, or closed: the status still tells
+            sys.stderr.write("".join(texts.values()))
     return bool(texts)
 
 
 def _report_at_exit() -> None:
     if _report() and getattr(sys, "last_value", None) is None:
-        stream = sys.stderr or open(os.devnull, "w")  # noqa: SIM115 - open to the end
+        stream = sys.stderr
+        if stream is None or getattr(stream, "closed", False):
+            stream = open(os.devnull, "w")  # noqa: SIM115 - open to the end
         sys.stderr = _UnflushableAtTheEnd(stream)
 
 

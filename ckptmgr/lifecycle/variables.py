@@ -46,7 +46,7 @@ def by_name(var_list: Mapping[str, Any] | Iterable[Any]) -> dict[str, Any]:
     """The variables by name.
 
     Raises:
-        InvalidName, DuplicateName, UnsupportedLeaf: Naming the variable.
+        InvalidName, DuplicateName, InvalidArgument: Naming the variable.
     """
     if isinstance(var_list, Mapping):
         pairs = list(var_list.items())
@@ -62,6 +62,10 @@ def by_name(var_list: Mapping[str, Any] | Iterable[Any]) -> dict[str, Any]:
         tree.validate_name(name)
         if name in found:
             raise errors.DuplicateName(f"At least two variables have the same name: {name}")
+        if isinstance(variable, PartitionedVariable) and not variable.parts:
+            raise errors.InvalidArgument(
+                f"variable {name!r} has no part here; leave it out of var_list"
+            )
         found[name] = variable
     return found
 
@@ -96,6 +100,15 @@ def stored_tensors(reader: CheckpointReader, skeleton: skeletons.Skeleton = None
     return fill.Stored(reader.prefix, tensors, skeleton)
 
 
+def read_arrays(reader: CheckpointReader, names: Iterable[str]) -> dict[str, Array]:
+    """The values of tensors as arrays, those of rank 0 too."""
+    found = reader.get_tensors(dict.fromkeys(names))
+    return {
+        name: np.asarray(value, object if isinstance(value, bytes) else None)
+        for name, value in found.items()
+    }
+
+
 def restore(
     variables: Mapping[str, Any], reader: CheckpointReader, *, reshape: bool
 ) -> dict[str, Any]:
@@ -107,9 +120,9 @@ def restore(
     }
     if reshape:
         stored = _reshaped_like(target, stored)
-    fill.plan(target, stored, fill.as_rename(None))
+    fill.plan(target, stored)
     whole = [n for n, v in variables.items() if not isinstance(v, PartitionedVariable)]
-    values: dict[str, Any] = {n: np.asarray(v) for n, v in reader.get_tensors(whole).items()}
+    values: dict[str, Any] = {**read_arrays(reader, whole)}
     for name, variable in variables.items():
         if isinstance(variable, PartitionedVariable):
             values[name] = _read_parts(reader, name, variable)

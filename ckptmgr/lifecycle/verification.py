@@ -11,6 +11,7 @@ verified: a `.meta` file that TensorFlow wrote, and bytes that no tensor covers.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -38,6 +39,9 @@ _DAMAGE = (
     errors.UnsupportedDtype,
 )
 
+# What the system says of us, or of this moment, rather than of the file.
+_HINDRANCES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ESTALE}
+
 # Of a graph, at a time.
 _PART_BYTES = 4 << 20
 
@@ -58,6 +62,8 @@ class Finding:
     tensor: str | None = None
     expected: str | None = None
     found: str | None = None
+    #: Whether it only kept us from reading the file, which may be whole: a missing permission.
+    is_hindrance: bool = False
 
     def __str__(self) -> str:
         return str(
@@ -92,6 +98,11 @@ class VerifiedCheckpoint:
     @property
     def is_whole(self) -> bool:
         return not self.damage
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether something is wrong with it; else, if it is not whole, we could not read it."""
+        return any(not finding.is_hindrance for finding in self.damage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +150,12 @@ def verify(
     if info is not None and info.is_dir:
         return verify_surveyed(storage, survey(RunDirectory(storage, path)), on_progress)
     listed = listing.look_at(path, storage=storage)
-    if listed is None:
-        CheckpointReader(path, storage=storage).close()  # says what is there instead
-        raise errors.CheckpointNotFound(f"{path} was deleted just now")
-    meter = _Meter(listed.size_bytes, on_progress)
-    verified = _verify_checkpoint(storage, listed, meter)
+    verified = None
+    if listed is not None:
+        meter = _Meter(listed.size_bytes, on_progress)
+        verified = _verify_checkpoint(storage, listed, meter)
     if verified is None:
+        CheckpointReader(path, storage=storage).close()  # says what is there instead
         raise errors.CheckpointNotFound(f"{path} was deleted just now")
     return Verification(path, (verified,))
 
@@ -235,7 +246,13 @@ def _finding_of(error: errors.CheckpointError) -> Finding:
         found = None if error.found is None else str(error.found)
         return Finding(kind, error.path or "", error.problem, error.tensor, expected, found)
     path = error.filename if isinstance(error, errors.StorageError) else None
-    return Finding(kind, str(path or ""), str(error))
+    return Finding(kind, str(path or ""), str(error), is_hindrance=_is_hindrance(error))
+
+
+def _is_hindrance(error: errors.CheckpointError) -> bool:
+    if isinstance(error, errors.StorageError):
+        return isinstance(error, errors.PermissionDenied) or error.errno in _HINDRANCES
+    return isinstance(error, errors.MissingExtra)
 
 
 class _Meter:

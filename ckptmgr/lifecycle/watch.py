@@ -16,6 +16,8 @@ Source: tensorflow/python/training/checkpoint_utils.py, for the functions with T
 from __future__ import annotations
 
 import logging
+import math
+import numbers
 import os
 import threading
 import time
@@ -74,6 +76,9 @@ def wait_for_new_checkpoint(
         located = locate(checkpoints[-1].path) if checkpoints else None
         return located.prefix if located and located.prefix != last_checkpoint else None
 
+    _check_number("seconds_to_sleep", seconds_to_sleep)
+    if timeout is not None:
+        _check_number("timeout", timeout)
     poll_interval_secs = max(seconds_to_sleep, _MIN_POLL_SECS)
     with _Follower(checkpoint_dir, poll_interval_secs=poll_interval_secs) as follower:
         return follower.wait(take, timeout)
@@ -99,6 +104,9 @@ def checkpoints_iterator(
     Raises:
         NotADirectory: At once, if that is a file, or the prefix of a checkpoint.
     """
+    _check_number("min_interval_secs", min_interval_secs)
+    if timeout is not None:
+        _check_number("timeout", timeout)
     follower = _Follower(checkpoint_dir)
     return _iterate(follower, min_interval_secs, timeout, timeout_fn)
 
@@ -162,6 +170,7 @@ class CheckpointWatcher:
         latest_filename: str | None = None,
         storage: Storage | None = None,
     ) -> None:
+        _check_number("min_interval_secs", min_interval_secs)
         if not 0 <= min_interval_secs <= threading.TIMEOUT_MAX:
             raise errors.InvalidArgument(
                 f"min_interval_secs must be at least zero and finite, found {min_interval_secs!r}"
@@ -241,6 +250,7 @@ class _Follower:
         latest_filename: str | None = None,
         storage: Storage | None = None,
     ) -> None:
+        _check_number("poll_interval_secs", poll_interval_secs)
         if not 0 < poll_interval_secs <= threading.TIMEOUT_MAX:
             raise errors.InvalidArgument(
                 f"poll_interval_secs must be greater than zero and finite, found "
@@ -377,3 +387,10 @@ class _Follower:
 def _check_timeout(timeout_secs: float | None) -> None:
     if timeout_secs is not None:
         arguments.real_number("timeout_secs", timeout_secs, zero=True, also=" or None (no limit)")
+
+
+def _check_number(name: str, secs: object) -> None:
+    # Not its sign: TensorFlow's functions take a time below zero for none. With NaN as the limit
+    # of a wait there would be no limit.
+    if not isinstance(secs, numbers.Real) or math.isnan(secs):
+        raise errors.InvalidArgument(f"{name} must be a number of seconds, found {secs!r:.80}")

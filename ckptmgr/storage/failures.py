@@ -21,6 +21,9 @@ def reported(doing: str, path: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError.of(error, doing, path) from error
+    except MemoryError as error:
+        # A file, or what it says of its parts, may be longer than any memory: most of it holes.
+        raise StorageError.of(system_error(errno.ENOMEM), doing, path) from error
     except ValueError as error:
         # What Python says to a path that no system call could be given: a NUL byte, or a character
         # that has no file system encoding. Names read from a state file can hold either.

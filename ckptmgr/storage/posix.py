@@ -130,7 +130,10 @@ class PosixStorage:
         """None when there is nothing of that name."""
         with reported("stat", path):
             try:
-                found = os.stat(path)
+                found = os.lstat(path)
+                is_link = stat.S_ISLNK(found.st_mode)
+                if is_link:
+                    found = os.stat(path)
             except (FileNotFoundError, NotADirectoryError):
                 return None
         return FileInfo(
@@ -140,6 +143,7 @@ class PosixStorage:
             is_dir=stat.S_ISDIR(found.st_mode),
             # The inode alone is not enough: it is given out again once its file is gone.
             identity=(found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size),
+            is_link=is_link,
         )
 
     def lock(self, path: str) -> FileLock:

@@ -33,6 +33,8 @@ class FileInfo:
     is_dir: bool
     #: Changes whenever another file takes this name: lets a follower tell a replaced file.
     identity: tuple[int, ...]
+    #: Whether the name is that of a symbolic link to it.
+    is_link: bool = False
 
 
 class WritableFile(Protocol):

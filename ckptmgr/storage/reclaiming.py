@@ -15,7 +15,8 @@ import threading
 # ext4 frees so much in about 2 ms.
 _LARGE_BYTES = 16 << 20
 
-_threads: list[threading.Thread] = []
+# All of them have been started: one that has not cannot be waited for.
+_threads: set[threading.Thread] = set()
 
 
 def unlink(path: str) -> None:
@@ -32,6 +33,7 @@ def wait() -> None:
     """Return once the space of all files that were removed before is free."""
     for thread in _threads.copy():
         thread.join()
+        _threads.discard(thread)
 
 
 def _open_large(path: str) -> int | None:
@@ -53,17 +55,10 @@ def _open_large(path: str) -> int | None:
 
 def _close_in_background(fd: int) -> None:
     # A process that ends need not wait: the system closes what it leaves open.
-    thread = threading.Thread(target=_close, args=(fd,), name="ckptmgr-reclaim", daemon=True)
-    _threads.append(thread)
     try:
+        thread = threading.Thread(target=os.close, args=(fd,), name="ckptmgr-reclaim", daemon=True)
         thread.start()
     except RuntimeError:  # the interpreter is ending, or the system has no thread to give
-        _threads.remove(thread)
         os.close(fd)
-
-
-def _close(fd: int) -> None:
-    try:
-        os.close(fd)
-    finally:
-        _threads.remove(threading.current_thread())
+    else:
+        _threads.add(thread)

@@ -199,6 +199,15 @@ class Marked(torch.Tensor):  # type: ignore[misc]
     pass
 
 
+def test_an_expanded_tensor_is_replaced(tmp_path: Path) -> None:
+    state = {"a": np.ones(2), "w": torch.arange(3.0)}
+    save(tmp_path, state)
+    target = {"a": np.zeros(2), "w": torch.zeros(1).expand(3)}
+    own = target["w"]
+    assert restore(tmp_path, target)["w"].tolist() == [0, 1, 2]
+    assert own.tolist() == [0, 0, 0]
+
+
 def test_a_subclass_is_a_tensor(tmp_path: Path) -> None:
     save(tmp_path, {"t": torch.ones(2).as_subclass(Marked)})
     target = {"t": torch.zeros(2).as_subclass(Marked)}

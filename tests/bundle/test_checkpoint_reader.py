@@ -186,6 +186,8 @@ def run() -> Storage:
     storage.create("run/model.ckpt-1.meta").close()
     stage_v1(storage, "run/old", [cases.named({"w": FULL})], cases.options()).publish()
     storage.create("run/old.meta").close()
+    storage.create("run/checkpoint").write([b'model_checkpoint_path: "model.ckpt-30"\n' * 2], 0)
+    storage.create("empty/checkpoint").close()
     return storage
 
 
@@ -204,6 +206,8 @@ def run() -> Storage:
         ("empty", "this is a directory; give the prefix of a checkpoint in it$"),
         ("empty/m", "empty/m.index does not exist.$"),
         ("run/model.ckpt-1.index/m", "run/model.ckpt-1.index/m.index does not exist"),
+        ("run/checkpoint", "this is the checkpoint state of its directory run$"),
+        ("empty/checkpoint", "this is the checkpoint state of its directory empty$"),
     ],
 )
 def test_not_found(run: Storage, path: str, message: str) -> None:
@@ -219,10 +223,30 @@ def test_file_of_another_format(run: Storage) -> None:
         CheckpointReader("run/notes.txt", storage=run)
 
 
+@pytest.mark.parametrize("name", [None, 3, ["w"]])
+def test_not_a_name(reader: CheckpointReader, name: Any) -> None:
+    with pytest.raises(errors.InvalidArgument, match="the name of a tensor must be a str, found"):
+        reader.get_tensor(name)
+    with pytest.raises(errors.InvalidArgument, match="the name of a tensor must be a str, found"):
+        reader.get_tensors([name])
+
+
+@pytest.mark.parametrize("names", ["w", b"w"])
+def test_one_name_is_no_list_of_them(reader: CheckpointReader, names: Any) -> None:
+    with pytest.raises(errors.InvalidArgument, match="names must be a list of names, found b?'w'"):
+        reader.get_tensors(names)
+
+
 @pytest.mark.parametrize("path", [None, 3, b"bytes", ""])
 def test_not_a_path(path: Any) -> None:
     with pytest.raises(errors.InvalidArgument, match="a path must"):
         CheckpointReader(path)
+
+
+def test_what_is_not_there_is_not_verified(reader: CheckpointReader) -> None:
+    reader.verify(["w", "p"])
+    with pytest.raises(errors.TensorNotFound, match="Key x not found"):
+        reader.verify(["w", "x"])
 
 
 def test_verify_names_the_damage(run: Storage) -> None:

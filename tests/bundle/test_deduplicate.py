@@ -20,7 +20,7 @@ from ckptmgr.bundle.writer import StagedBundle, stage, stage_plan
 from ckptmgr.formats.bundle_entry import BundleEntry
 from ckptmgr.formats.crc32c import combine, crc32c, mask
 from ckptmgr.formats.dtypes import DataType
-from ckptmgr.lifecycle.state import remove_files
+from ckptmgr.lifecycle.deletion import remove_files
 from ckptmgr.storage import Bounds, PosixStorage, PowerLossStorage, Storage
 from tests.bundle import cases
 from tests.bundle.observed_storage import ObservedStorage

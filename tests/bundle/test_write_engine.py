@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -178,6 +180,38 @@ def test_after_a_failure_no_thread_goes_on() -> None:
     with pytest.raises(ValueError, match="3"):
         for_each_chunk(10_000, lambda: work)
     assert len(done) < 10_000
+
+
+def test_after_an_interrupt_no_thread_goes_on() -> None:
+    """Ctrl-C while the others work: the file is about to be closed, the memory to be used again."""
+    program = """
+import signal, threading, time
+from ckptmgr.bundle.write_engine import for_each_chunk
+
+other_works = threading.Event()
+done = []
+
+def work(chunk):
+    if threading.current_thread() is threading.main_thread():
+        other_works.wait(30)
+    else:
+        other_works.set()
+        time.sleep(0.5)  # by now the main thread has done the rest, and waits for us
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        time.sleep(0.5)
+    done.append(chunk)
+
+try:
+    for_each_chunk(5, lambda: work, num_threads=2)
+except KeyboardInterrupt:
+    at_once = len(done)
+    time.sleep(1)
+    print(at_once, len(done))
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], check=True, timeout=60, capture_output=True, text=True
+    )
+    assert ended.stdout.split() == ["5", "5"]
 
 
 def test_a_file_system_without_direct_access(

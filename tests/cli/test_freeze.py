@@ -90,7 +90,7 @@ FAILURES = [
             "--input_checkpoint=graphs/ema.ckpt",
             "--output_node_names=z",
         ],
-        "z is not in graph",
+        "z is not in graph.",
     ),
     (["--input_saved_model_dir=graphs", "--output_node_names=y"], "SavedModel"),
     (

@@ -64,6 +64,17 @@ def test_a_warning_is_one_line(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
+def test_a_warning_does_not_steer_the_terminal(tmp_path: Path) -> None:
+    save(tmp_path)
+    (tmp_path / "checkpoint").write_text('model_checkpoint_path: "\\033]0;x\\007\\n"')
+
+    done = run("ls", str(tmp_path))
+
+    assert done.stderr.count("\n") == 1
+    assert "\\x1b]0;x\\x07\\n" in done.stderr
+    assert done.stderr[:-1].isprintable()
+
+
 def test_whoever_reads_may_go_away(tmp_path: Path) -> None:
     save(tmp_path)
     read_end, write_end = os.pipe()

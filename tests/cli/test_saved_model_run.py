@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import io
 import pickle
+import shlex
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -139,21 +142,86 @@ def test_what_cannot_be_fed(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_output_cannot_choose_its_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    graph = meta_graph("serve")
-    add_signature(graph, "k", inputs="x", outputs="../y")
-    graph.signature_def["k"].outputs["../y"].name = "x:0"
-    made = node("x", "Placeholder")
-    made.attr["dtype"].type = 1  # type: ignore[assignment]
-    made.attr["shape"].shape.unknown_rank = True
-    graph.graph_def.node.append(made)
-    directory = write(tmp_path / "model", graph)
-
-    flags = (f"--dir={directory}", "--tag_set=serve", "--signature_def=k", "--input_exprs=x=1.5")
+    flags = flags_of_a_model_with_output("../y", tmp_path)
     run(*flags)
     assert capsys.readouterr().out == "Result for output key ../y:\n1.5\n"
     run(*flags, "--outdir=out", status=1)
     assert "output key '../y' cannot be the name of a file" in capsys.readouterr().err
     assert not Path("y.npy").exists()
+
+
+def test_the_name_of_an_output_does_not_steer_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(*flags_of_a_model_with_output("\x1b[31m", tmp_path), "--outdir=out")
+    assert capsys.readouterr().out == (
+        "Result for output key \\x1b[31m:\n1.5\nOutput \\x1b[31m is saved to out/\\x1b[31m.npy\n"
+    )
+
+
+def flags_of_a_model_with_output(key: str, folder: Path) -> tuple[str, ...]:
+    graph = meta_graph("serve")
+    add_signature(graph, "k", inputs="x", outputs=key)
+    graph.signature_def["k"].outputs[key].name = "x:0"
+    made = node("x", "Placeholder")
+    made.attr["dtype"].type = 1  # type: ignore[assignment]
+    made.attr["shape"].shape.unknown_rank = True
+    graph.graph_def.node.append(made)
+    directory = write(folder / "model", graph)
+    return f"--dir={directory}", "--tag_set=serve", "--signature_def=k", "--input_exprs=x=1.5"
+
+
+def npy(header: str) -> bytes:
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
+
+
+def zipped(content: bytes, **changes: int) -> bytes:
+    """An archive of one member, some bytes of whose two headers are others."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.npy", content)
+    data = bytearray(buffer.getvalue())
+    central = data.index(b"PK\x01\x02")
+    for name, value in changes.items():
+        at = {"flags": 6, "method": 8, "crc": 14}[name]
+        data[at] = data[central + at + 2] = value
+    return bytes(data)
+
+
+ONE = npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }") + b"\0" * 4
+HUGE = npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1152921504606846976,), }")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"PK\x03\x04",
+        zipped(ONE, flags=1),
+        zipped(ONE, method=97),
+        zipped(ONE, crc=0),
+        zipped(ONE).replace(zipped(ONE)[40:50], b"\xff" * 10),
+        zipped(HUGE),
+        HUGE,
+        npy("{'a':\0"),
+        npy("{'descr': '<f4', 'fortran_order': False, 'shape': (True,), }") + b"\0" * 4,
+    ],
+    ids=[
+        "no archive",
+        "encrypted",
+        "unknown compression",
+        "wrong checksum",
+        "not compressed",
+        "huge in an archive",
+        "huge",
+        "NUL in the header",
+        "a shape of truth",
+    ],
+)
+def test_a_damaged_array_file_is_an_error_that_names_it(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.npz"
+    path.write_bytes(content)
+    with pytest.raises(errors.InvalidArgument, match=r"x\.npz cannot be read"):
+        read_inputs(f"x={path}", "", "")
 
 
 # --------------------------------------------------------------------------- the options
@@ -219,3 +287,19 @@ def test_the_last_option_wins(caplog: pytest.LogCaptureFixture) -> None:
     assert found["y"].shape == (2, 3)
     assert "input_key x has been specified with both --inputs and --input_exprs" in caplog.text
     assert "input_key z has been specified in multiple options" in caplog.text
+
+
+# --------------------------------------------------------------------------- documentation
+
+PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
+
+
+def test_the_example(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir("saved_model_tf1")
+    command = "run --dir export --tag_set serve --signature_def serving_default"
+    inputs = "--input_exprs 'x=[[1.0, 2.0, 3.0]]'"
+
+    assert main(["saved-model", *shlex.split(f"{command} {inputs}")]) == 0
+
+    shown = f"```console\n$ ckptmgr saved-model {command} \\\n    {inputs}\n"
+    assert f"{shown}{capsys.readouterr().out}```\n" in PAGE.read_text()

@@ -14,10 +14,11 @@ from typing import Any
 
 from ckptmgr import errors, naming
 from ckptmgr.bundle import writer
-from ckptmgr.lifecycle import leftovers, run_directory, state
+from ckptmgr.lifecycle import deletion, directories, leftovers, run_directory
 from ckptmgr.lifecycle.background import SaveHandle
 from ckptmgr.lifecycle.ledger import Ledger
-from ckptmgr.lifecycle.run_directory import Marks, RunDirectory
+from ckptmgr.lifecycle.marks import Marks
+from ckptmgr.lifecycle.run_directory import RunDirectory
 from ckptmgr.storage import FaultInjectingStorage, Storage
 from tests.durability.broken_layers import (
     Deferring,
@@ -108,6 +109,16 @@ def _sweep_without_sync(original: Callable[[RunDirectory], None]) -> Callable[[R
     return sweep
 
 
+def _with_the_token_kept() -> AbstractContextManager[None]:
+    return _replaced(RunDirectory, "saving", lambda _: nullcontext())
+
+
+@contextmanager
+def _with_its_temporaries_left() -> Iterator[None]:
+    with _with_the_token_kept(), _replaced(writer.StagedBundle, "discard", _nothing):
+        yield
+
+
 class _NoDirectorySync(FaultInjectingStorage):
     def sync_dir(self, path: str) -> None:
         """Promise it."""
@@ -122,7 +133,8 @@ class BrokenOrder:
 
     name: str
     scenario: str
-    #: "kills", "power_cuts", "faults", "kills_in_recovery" or "power_cuts_in_recovery".
+    #: "kills", "power_cuts", "faults", "lasting_faults", "kills_in_recovery" or
+    #: "power_cuts_in_recovery".
     found_by: str
     layer: Layer | None = None
     switch: Callable[[], AbstractContextManager[Any]] = field(default=nullcontext)
@@ -211,7 +223,7 @@ BROKEN_ORDERS = [
         "the directory of a process that was killed is taken for synced",
         "the first save",
         "power_cuts_in_recovery",
-        switch=partial(_replaced, run_directory, "_make_durable", run_directory.make_directory),
+        switch=partial(_replaced, run_directory, "make_durable", directories.make_directory),
     ),
     BrokenOrder(
         "the index gets its name before the shards",
@@ -255,7 +267,7 @@ BROKEN_ORDERS = [
         "shards are deleted before their index",
         "a new step",
         "kills",
-        switch=partial(_replaced, state, "_remove_bundle", _remove_shards_first),
+        switch=partial(_replaced, deletion, "_remove_bundle", _remove_shards_first),
     ),
     BrokenOrder(
         "what was given up is not marked",
@@ -329,6 +341,12 @@ BROKEN_ORDERS = [
         "temporaries of a failed save stay",
         "a new step",
         "faults",
-        switch=partial(_replaced, writer.StagedBundle, "discard", _nothing),
+        switch=_with_its_temporaries_left,
+    ),
+    BrokenOrder(
+        "temporaries that could not be removed stand in the way",
+        "a new step",
+        "lasting_faults",
+        switch=_with_the_token_kept,
     ),
 ]

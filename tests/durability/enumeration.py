@@ -216,7 +216,7 @@ def faults(
                 f"{where}, then a power cut",
                 broken_promises(scenario, lost.storage(), acknowledged=acknowledged),
             )
-        tally.add(where, _go_on(scenario, run, lasting=lasting))
+        tally.add(where, _go_on(scenario, run))
         if seen.adds(run.disk.image(), acknowledged, "later"):
             tally.disk_states += 1
             tally.add(
@@ -243,10 +243,11 @@ def _unheard(scenario: Scenario, run: Run) -> Iterator[str]:
             yield f"{later.source} got its name although its sync had failed"
 
 
-def _go_on(scenario: Scenario, run: Run, *, lasting: bool) -> list[str]:
-    """The process whose operation failed saves again, if the disk answers again."""
+def _go_on(scenario: Scenario, run: Run) -> list[str]:
+    """The process whose operation failed saves again, now that the disk answers again."""
+    run.storage._countdowns.clear()
     has_ended = run.closing or (scenario.ends and run.raised is None)
-    if run.process is None or lasting or has_ended:
+    if run.process is None or has_ended:
         run.storage.kill()
         if run.process is not None:
             run.process.abandon()

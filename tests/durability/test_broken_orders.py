@@ -27,6 +27,8 @@ def problem_of(broken: BrokenOrder) -> str | None:
                     power_cuts(scenario, BOUNDS, broken.layer, stops=True)
                 case "faults":
                     faults(scenario, errno.EIO, broken.layer, stops=True)
+                case "lasting_faults":
+                    faults(scenario, errno.EIO, broken.layer, lasting=True, stops=True)
                 case "kills_in_recovery":
                     kills_in_recovery(scenario, broken.layer, stops=True)
                 case "power_cuts_in_recovery":

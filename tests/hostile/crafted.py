@@ -215,12 +215,8 @@ CRAFTED: dict[type[Exception], tuple[Callable[[Path], Call], tuple[str, ...]]] =
 
 #: What no content of a file can make happen, and what does.
 NOT_FROM_A_FILE: dict[str, str] = {
-    "CheckpointError": "the root",
     "CorruptCheckpoint": "the root of a family",
     "StorageError": "the root of a family: the system refused a call",
-    "InvalidArgument": "the root of a family: what the caller gave",
-    "NotFound": "the root of a family: something that was asked for is not there",
-    "DataLoss": "the root of a family: what a file holds is not what was written",
     "InvalidStep": "what the caller gave",
     "InvalidName": "what the caller gave",
     "DuplicateName": "what the caller gave",
@@ -238,5 +234,6 @@ NOT_FROM_A_FILE: dict[str, str] = {
     "FileMissing": "the system: no such file",
     "FileExists": "the system: the name is taken",
     "PermissionDenied": "the system: permissions",
+    "CannotVerify": "the system: permissions, or an extra that is not installed",
     "NotADirectory": "the system: a file stands where a directory is needed",
 }

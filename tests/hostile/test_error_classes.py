@@ -40,7 +40,7 @@ def test_the_run_is_sound_without_them(run: Path) -> None:
 
 
 def test_every_error_class_is_accounted_for() -> None:
-    """Those of graphs have tests of their own, where graphs are read."""
+    """But the roots; those of graphs have tests of their own, where graphs are read."""
     source = inspect.getsource(errors)
     of_graphs = re.search(r"# -+ graphs and models\n(.*?)\n# -{20}", source, re.DOTALL)
     others = source.replace(of_graphs.group(1), "") if of_graphs else source

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import ckptmgr
+from ckptmgr._proto import types_pb2
 from ckptmgr._proto.saved_tensor_slice_pb2 import SavedTensorSlices
 from ckptmgr._proto.tensor_bundle_pb2 import BundleEntryProto
 from ckptmgr.formats.bundle_entry import BundleHeader, encode_header
@@ -204,3 +205,77 @@ def test_a_state_that_counts_many_v1_shards_takes_no_memory_for_their_names(
         assert tracemalloc.get_traced_memory()[1] < 4 << 20
     finally:
         tracemalloc.stop()
+
+
+# Holes take no space on the disk: a file of terabytes comes in an archive of some bytes.
+SPARSE_BYTES = 1 << 42
+
+READ_SPARSE = """
+import resource, sys
+import numpy as np
+import ckptmgr
+from ckptmgr.graph.graph_def import read_graph_def
+from ckptmgr.graph.meta_graph_files import read_meta_graph_file
+from ckptmgr.lifecycle.listing import list_checkpoints
+from ckptmgr.saved_model.directory import read_saved_model
+
+folder, name = sys.argv[1:]
+limit_bytes = 3 << 30
+resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))
+try:
+    if name == "checkpoint":
+        ckptmgr.CheckpointManager({"w": np.zeros(2)}, folder).restore()
+        ckptmgr.get_checkpoint_state(folder)
+        ckptmgr.update_checkpoint_state(folder, folder + "/m")
+    elif name == ".ckptmgr/retention.json":
+        list_checkpoints(folder)
+    elif name.startswith("saved_model"):
+        read_saved_model(folder)
+    elif name == "m.meta":
+        read_meta_graph_file(folder + "/m.meta")
+    elif name == "graph.pb":
+        read_graph_def(folder + "/graph.pb")
+    else:
+        ckptmgr.load_variable(folder + "/m", "w")
+    print("read")
+except ckptmgr.errors.CheckpointError as error:
+    print(type(error).__name__)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("checkpoint", "read"),
+        (".ckptmgr/retention.json", "read"),
+        ("saved_model.pb", "MalformedGraph"),
+        ("saved_model.pbtxt", "MalformedGraph"),
+        ("m.meta", "MalformedGraph"),
+        ("graph.pb", "MalformedGraph"),
+        ("m.index", "NotATable"),
+        ("m", "NotATable"),
+        ("m.data-00000-of-00001", "StorageError"),
+    ],
+)
+def test_a_sparse_file_of_terabytes(tmp_path: Path, name: str, told: str) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    try:
+        os.truncate(path, SPARSE_BYTES)
+    except OSError as error:
+        pytest.skip(f"cannot run here: no sparse files of terabytes ({error})")
+    if name == "m.data-00000-of-00001":
+        entry = BundleEntryProto(dtype=types_pb2.DT_FLOAT, size=SPARSE_BYTES)
+        entry.shape.dim.add(size=SPARSE_BYTES // 4)
+        write_index(
+            tmp_path, tables.put_together([(b"", HEADER), (b"w", entry.SerializeToString())])
+        )
+    done = subprocess.run(
+        [sys.executable, "-c", READ_SPARSE, str(tmp_path), name],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.stdout == f"{told}\n", done.stderr

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,12 @@ import pytest
 import ckptmgr
 from ckptmgr import errors
 from ckptmgr.lifecycle import listing
+from ckptmgr.lifecycle.deletion import remove_checkpoint
 from ckptmgr.lifecycle.manager import CheckpointManager
 from ckptmgr.lifecycle.repair import repair
+from ckptmgr.lifecycle.run_directory import hold
 from ckptmgr.lifecycle.saver import Saver, WriteVersion
-from ckptmgr.lifecycle.state import remove_checkpoint
+from ckptmgr.lifecycle.verification import verify
 from ckptmgr.lifecycle.watch import CheckpointWatcher
 
 TOKEN = "0123456789abcdef" * 2
@@ -36,6 +39,9 @@ def outside(tmp_path: Path) -> Path:
     old.save(str(folder / "old"), write_state=False)
     (folder / "notes.txt").write_text("do not delete")
     (folder / "notes.txt.meta").write_text("nor this")
+    (folder / "__init__.py").touch()
+    for name in (TOKEN, f"main.{TOKEN}", f"cache.tmp-{TOKEN}", f"old.index.tmp-{TOKEN}"):
+        (folder / name).write_text("called as a lock, a hold or a temporary is")
     return folder
 
 
@@ -184,18 +190,35 @@ def test_a_lock_file_that_is_a_link_is_not_written_through(run: Path, outside: P
         manager.save(3)
 
 
-@pytest.mark.parametrize("kind", ["deleting", "publishing", "pins", "holds", "writers"])
-def test_directories_of_marks_that_are_links(run: Path, outside: Path, kind: str) -> None:
-    """A directory from elsewhere may hold a link where marks are kept: its files are no marks."""
+def hold_for_a_moment(prefix: Path) -> None:
+    with hold(prefix):
+        pass
+
+
+@pytest.mark.parametrize("kind", ["", "deleting", "publishing", "pins", "holds", "writers"])
+def test_a_directory_of_ours_that_is_a_link_is_refused(run: Path, outside: Path, kind: str) -> None:
+    """A directory from elsewhere may hold a link where locks and marks are kept."""
     folder = run / ".ckptmgr" / kind
     if folder.is_dir():
-        folder.rmdir()
+        shutil.rmtree(folder)
     folder.symlink_to(outside)
     with CheckpointManager(values(1), run, max_to_keep=1) as manager:
-        manager.save(3)
-        manager.save(4)
-        manager.pin(4)
-        manager.unpin(4)
+        changes: list[Callable[[], object]] = [
+            lambda: manager.save(3),
+            lambda: manager.pin(2),
+            lambda: manager.unpin(2),
+            manager.finish,
+            lambda: hold_for_a_moment(run / "model.ckpt-2"),
+            lambda: Saver(values(1)).save(str(run / "other"), 1),
+        ]
+        for change in changes:
+            with pytest.raises(errors.StorageError, match="is a link"):
+                change()
+    (run / "checkpoint").unlink()
+    assert len(listing.list_checkpoints(run)) == 2
+    assert verify(run).checkpoints[0].is_whole
+    with pytest.raises(errors.StorageError, match="is a link"):
+        repair(run, apply=True)
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,8 @@ def assert_same(theirs: str, ours: str) -> None:
 
 def checkpoints_in(directory: str) -> set[str]:
     """The prefixes in a directory, where every file belongs to a whole checkpoint."""
-    names = [n for n in os.listdir(directory) if n not in {"checkpoint", naming.INTERNAL_DIRECTORY}]
+    others = {"checkpoint", naming.INTERNAL_DIRECTORY}
+    names = [name for name in sorted(os.listdir(directory)) if name not in others]
     bases = {base for name in names if (base := naming.prefix_of_index(name))}
     owned = {f"{base}.index" for base in bases}
     for base in bases:

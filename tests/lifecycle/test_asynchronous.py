@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -167,6 +169,90 @@ def test_a_failure_is_raised_once_by_whoever_asks_first(tmp_path: Path) -> None:
             calls[ask]()
         manager.wait()
         manager.close()
+
+
+@pytest.mark.parametrize("has_begun", [False, True])
+@pytest.mark.parametrize("copy_in_background", [False, True])
+def test_a_save_that_is_interrupted_while_its_thread_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_begun: bool, copy_in_background: bool
+) -> None:
+    """Ctrl-C: it leaves no checkpoint, and the next save waits for its thread to let go."""
+    gate = Gate()
+    state = {"w": np.full(1000, 1.0)}
+    manager = CheckpointManager(
+        state,
+        tmp_path,
+        asynchronous=True,
+        copy_in_background=copy_in_background,
+        storage=gate,
+    )
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        if has_begun:
+            start(thread)
+            time.sleep(0.1)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            manager.save(1)
+    state["w"][:] = 2
+    threading.Timer(0.2, gate.opened.set).start()
+    manager.save(2)
+    manager.close()
+    assert manager.all_steps() == [2]
+    assert (ckptmgr.load_variable(tmp_path, "w") == 2).all()
+    assert not list(tmp_path.rglob("*.tmp-*"))
+
+
+def test_interrupts_at_any_moment_leave_a_manager_that_saves(tmp_path: Path) -> None:
+    """Ctrl-C in `threading.Event` would leave its lock taken, and then whoever waits hangs."""
+    program = """
+import random, signal, sys, time
+from pathlib import Path
+import numpy as np
+import ckptmgr
+
+def interrupt(number, frame):
+    raise KeyboardInterrupt
+
+signal.signal(signal.SIGALRM, interrupt)
+state = {"w": np.zeros(100)}
+manager = ckptmgr.CheckpointManager(state, sys.argv[1], asynchronous=True, durability="none")
+began_secs = time.perf_counter()
+manager.save(0)
+manager.wait()
+span_secs = time.perf_counter() - began_secs
+interrupted = 0
+for step in range(1, 201, 2):
+    state["w"][:] = step
+    try:
+        try:
+            signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-5, span_secs / 4))
+            manager.save(step)
+            manager.wait()
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    except KeyboardInterrupt:
+        interrupted += 1
+    state["w"][:] = step + 1
+    manager.save(step + 1)
+    manager.wait()
+    assert not list(Path(sys.argv[1]).rglob("*.tmp-*"))
+    assert (ckptmgr.load_variable(sys.argv[1], "w") == step + 1).all()
+manager.close()
+print(interrupted)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)],
+        check=True,
+        timeout=120,
+        capture_output=True,
+        text=True,
+    )
+    assert int(ended.stdout) > 10
 
 
 def test_a_state_that_cannot_be_saved_is_refused_at_once(tmp_path: Path) -> None:

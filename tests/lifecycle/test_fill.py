@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import enum
 from typing import Any, NamedTuple
 
 import ml_dtypes
@@ -39,7 +40,7 @@ def stored(state: Any, *, recorded: bool = True) -> tuple[fill.Stored, dict[str,
 def restore(target: Any, state: Any, names: Any = None, *, recorded: bool = True) -> Any:
     """Put what a checkpoint of `state` would hold into `target`."""
     found, values = stored(state, recorded=recorded)
-    plan = fill.plan(target, found, fill.as_rename(names))
+    plan = fill.plan(target, found, names)
     return plan.apply({source: values[source] for source in plan.sources.values()})
 
 
@@ -111,7 +112,7 @@ def test_a_random_generator_goes_on_where_it_was() -> None:
     rng = np.random.default_rng(0)
     found, values = stored({"rng": rng})
     expected = rng.random(3).tolist()
-    plan = fill.plan({"rng": rng}, found, fill.as_rename(None))
+    plan = fill.plan({"rng": rng}, found)
     plan.apply(values)
     assert rng.random(3).tolist() == expected
 
@@ -140,6 +141,28 @@ def test_other_names(names: Any) -> None:
     target = {"new": np.zeros(1), "keep": np.full(1, 7.0)}
     restore(target, {"old": np.ones(1)}, names)
     assert (target["new"].tolist(), target["keep"].tolist()) == ([1], [7])
+
+
+@pytest.mark.parametrize("unknown", ["layer/ww", "layer", 3])
+def test_a_mistyped_leaf_is_not_taken_for_one_that_was_not_mentioned(unknown: Any) -> None:
+    target = {"layer": {"w": np.zeros(1), "v": np.zeros(1)}}
+    saved = {"layer": {"w": np.ones(1), "v": np.full(1, 2.0)}}
+    with pytest.raises(errors.InvalidArgument, match=f"{unknown!r}, which is no leaf") as caught:
+        restore(target, saved, {"layer/w": "layer/w", unknown: "layer/v"})
+    assert ("Did you mean" in str(caught.value)) == (unknown != 3)
+    assert target["layer"]["w"] == 0
+
+
+@pytest.mark.parametrize("names", [{"new": 3}, lambda _: [], {"new": b"old"}])
+def test_what_is_no_name(names: Any) -> None:
+    with pytest.raises(errors.InvalidArgument, match="names must give the name of a tensor"):
+        restore({"new": np.zeros(1)}, {"old": np.ones(1)}, names)
+
+
+def test_members_of_enums_are_keys_by_their_values() -> None:
+    target: dict[Any, Any] = {Mode.TRAIN: 0, "modes": {Mode.TEST: np.zeros(1)}}
+    restore(target, {1: 5, "modes": {2: np.ones(1)}})
+    assert target == {Mode.TRAIN: 5, "modes": {Mode.TEST: np.ones(1)}}
 
 
 @pytest.mark.parametrize(
@@ -207,6 +230,47 @@ def test_strings_that_do_not_fit_their_array_are_not_cut(own: list[Any], saved: 
     restore(target, {"names": np.array(own * len(saved))})
     assert target["names"] is array  # there is room: in place again
     assert array.tolist() == own * len(saved)
+
+
+def test_strings_that_nothing_but_objects_can_hold() -> None:
+    own = np.array(["x", "y"], object)
+    target = {"own": own, "narrow": np.array(["x", "y"]), "raw": np.array([b"x", b"y"])}
+    texts, raw = np.array(["a\0", ""], object), np.array([b"a\0", b""], object)
+    restore(target, {"own": texts, "narrow": texts, "raw": raw})
+    assert target["own"] is own
+    assert own.tolist() == target["narrow"].tolist() == ["a\0", ""]
+    assert target["raw"].tolist() == [b"a\0", b""]
+
+
+class Mode(enum.IntEnum):
+    TRAIN = 1
+    TEST = 2
+
+
+class Celsius(float):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("own", "saved"), [(Mode.TRAIN, Mode.TEST), (Celsius(1), Celsius(2)), (Celsius(1), 2)]
+)
+def test_a_number_of_a_class_comes_back_as_one(own: Any, saved: Any) -> None:
+    target = {"n": own}
+    restore(target, {"n": saved})
+    assert type(target["n"]) is type(own)
+    assert target["n"] == saved
+
+
+def test_a_number_that_its_class_does_not_have_is_refused() -> None:
+    target = {"mode": Mode.TRAIN, "w": np.zeros(1)}
+    with pytest.raises(errors.StateRefused, match=r"'mode' \(Mode\) did not take its value 7"):
+        restore(target, {"mode": 7, "w": np.ones(1)})
+    assert target == {"mode": Mode.TRAIN, "w": np.zeros(1)}
+
+
+def test_a_fraction_is_no_number_of_a_class_of_ints() -> None:
+    with pytest.raises(errors.DtypeMismatch, match="wanted a number for a Python int"):
+        restore({"mode": Mode.TRAIN}, {"mode": 1.5})
 
 
 @pytest.mark.parametrize("leaf", [3, True])

@@ -144,6 +144,16 @@ def test_many_small_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit:
     assert [array.tolist() for array in arrays] == [[i] * 10 for i in range(100)]
 
 
+def test_text_among_many_small_ones_stays_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(in_place, "_SMALL_TOTAL_BYTES", 0)
+    save(tmp_path, {"w": np.ones(3), "words": np.array(["a", "b"], object)})
+    words = np.array(["x", "y"], object)
+    restore(tmp_path, {"w": np.zeros(3), "words": words})
+    assert words.tolist() == ["a", "b"]
+
+
 # --------------------------------------------------------------------------- damage
 
 

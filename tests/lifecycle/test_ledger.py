@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -200,6 +201,52 @@ def test_a_preserved_best_that_was_removed_by_hand_takes_no_place(tmp_path: Path
     assert manager.all_steps() == [6, 7]
 
 
+class AskedWhileSaving(PosixStorage):
+    """Has a thread ask while a checkpoint exists and is not recorded, and answers it late."""
+
+    def __init__(self, prefix: str) -> None:
+        super().__init__()
+        self.asker = threading.Thread(target=self._ask)
+        self.question: Callable[[], object] = object
+        self.recorded = threading.Event()
+        self._prefix = prefix
+        self._listed = threading.Event()
+
+    def _ask(self) -> None:
+        self.question()
+
+    def rename(self, source: str, target: str) -> None:
+        super().rename(source, target)
+        if target == f"{self._prefix}.index":
+            self.asker.start()
+            assert self._listed.wait(30)
+
+    def list_dir(self, path: str) -> list[str]:
+        names = super().list_dir(path)
+        if threading.current_thread() is self.asker and path == os.path.dirname(self._prefix):
+            self._listed.set()
+            assert self.recorded.wait(30)
+        return names
+
+
+def test_whoever_asks_while_another_thread_saves_takes_nobodys_place(tmp_path: Path) -> None:
+    """What it found, not yet recorded, was taken for preserved, and so stood there twice."""
+    with CheckpointManager(STATE, tmp_path, max_to_keep=1, keep_every_n_steps=1) as manager:
+        manager.save(1)
+        manager.save(2)
+    storage = AskedWhileSaving(str(tmp_path / "model.ckpt-3"))
+    manager = CheckpointManager(
+        STATE, tmp_path, max_to_keep=1, keep_best=BestN("loss", 2), storage=storage
+    )
+    storage.question = manager.best_step
+    manager.save(3, metrics={"loss": 1})
+    storage.recorded.set()
+    storage.asker.join()
+    for step in (4, 5, 6):
+        manager.save(step, metrics={"loss": step})
+    assert manager.all_steps() == [1, 3, 4, 6]
+
+
 def test_the_directory_was_removed_under_the_manager(tmp_path: Path) -> None:
     directory = tmp_path / "run"
     with CheckpointManager(STATE, directory) as manager:
@@ -266,7 +313,13 @@ def test_a_relative_path_after_a_change_of_the_working_directory(
     manager = CheckpointManager(STATE, "run")
     manager.save(1)
     monkeypatch.chdir(tmp_path / "other")
-    for attempt in (lambda: manager.save(2), manager.restore, lambda: manager.checkpoints):
+    for attempt in (
+        lambda: manager.save(2),
+        manager.restore,
+        lambda: manager.restore(1),
+        lambda: manager.checkpoints,
+        manager.all_steps,
+    ):
         with pytest.raises(errors.InvalidArgument, match="'run' is another directory; change back"):
             attempt()
     assert os.listdir(tmp_path / "other") == []

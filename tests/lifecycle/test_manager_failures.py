@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 from ckptmgr import CheckpointManager, Saver, errors, events
-from ckptmgr.storage import PosixStorage
+from ckptmgr.storage import Fault, FaultInjectingStorage, PosixStorage
 
 STATE = {"w": np.zeros(3)}
 
@@ -73,6 +74,59 @@ def test_the_last_save_is_made_again_after_it_failed_in_its_thread(
     assert manager.save(1) is not None
     manager.close()
     assert manager.all_steps() == [1]
+
+
+@pytest.mark.parametrize("refused", [".data-", ".index.tmp-", "/checkpoint.tmp-", "retention.json"])
+@pytest.mark.parametrize("next_step", [2, 3])
+def test_temporaries_that_could_not_be_removed_do_not_stand_in_the_way(
+    tmp_path: Path, refused: str, next_step: int
+) -> None:
+    """The disk is gone for a while: what was begun cannot be removed either."""
+    storage = FaultInjectingStorage(
+        PosixStorage(),
+        [
+            Fault(error=errno.EIO, method="write", path=lambda path: refused in path),
+            Fault(error=errno.EIO, method="unlink", path=lambda path: refused in path),
+        ],
+    )
+    manager = CheckpointManager(STATE, tmp_path, storage=storage)
+    with pytest.raises(errors.StorageError, match="Input/output error"):
+        manager.save(2)
+    assert [path for path in tmp_path.rglob("*.tmp-*") if refused in str(path)]
+    manager.save(next_step)
+    assert not list(tmp_path.rglob("*.tmp-*"))
+    assert manager.latest_step() == next_step
+    manager.close()
+    assert not list((tmp_path / ".ckptmgr" / "writers").iterdir())
+
+
+def test_the_mark_of_the_end_goes_with_the_first_save_that_succeeds(tmp_path: Path) -> None:
+    CheckpointManager(STATE, tmp_path).finish()
+    mark = tmp_path / ".ckptmgr" / "finished"
+    storage = FaultInjectingStorage(
+        PosixStorage(),
+        [Fault(error=errno.EIO, method="unlink", path=lambda path: path == str(mark))],
+    )
+    manager = CheckpointManager(STATE, tmp_path, storage=storage)
+    with pytest.raises(errors.StorageError, match="Input/output error"):
+        manager.save(1)
+    assert mark.exists()
+    manager.save(1)
+    assert not mark.exists()
+
+
+def test_a_listener_that_ends_a_save_leaves_nothing(tmp_path: Path) -> None:
+    """Ctrl-C may come while it prints; so may `sys.exit` from it."""
+
+    def interrupt(event: events.Event) -> None:
+        if isinstance(event, events.SaveWritten):
+            raise KeyboardInterrupt
+
+    manager = CheckpointManager(STATE, tmp_path, on_event=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        manager.save(1)
+    assert not list(tmp_path.rglob("*.tmp-*"))
+    assert manager.all_steps() == []
 
 
 def test_the_next_save_tells_of_a_failure_also_when_it_is_not_due(tmp_path: Path) -> None:

@@ -56,6 +56,20 @@ def test_nan_comes_back_and_the_file_is_strict_json() -> None:
         (b"[]", errors.MalformedMetadata),
         (b"{}", errors.MalformedMetadata),
         (b"\xff", errors.MalformedMetadata),
+        (
+            encode_metadata(CheckpointMetadata(1, 2.0)).replace(b"2.0", b"NaN"),
+            errors.MalformedMetadata,
+        ),
+        (
+            encode_metadata(CheckpointMetadata(1, 2.0)).replace(b"2.0", b"1e999"),
+            errors.MalformedMetadata,
+        ),
+        (
+            encode_metadata(CheckpointMetadata(1, 2.0, user={"a": 3.0})).replace(
+                b"3.0", b"-Infinity"
+            ),
+            errors.MalformedMetadata,
+        ),
         (b"[" * 100_000, errors.MalformedMetadata),
         (
             b'{"format":1,"step":"1","saved_at_secs":1,"metrics":{},"metadata":{},"skeleton":null}',

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import shutil
@@ -15,7 +16,7 @@ from ckptmgr import CheckpointManager, Saver, errors
 from ckptmgr.formats.checkpoint_state import CheckpointState
 from ckptmgr.lifecycle.repair import apply_repair
 from ckptmgr.retention import BestN
-from ckptmgr.storage import PowerLossStorage
+from ckptmgr.storage import Fault, FaultInjectingStorage, PosixStorage, PowerLossStorage
 
 DEAD = "0" * 32
 
@@ -361,3 +362,16 @@ def test_a_crash_of_a_repair_loses_nothing(cuts_power: bool) -> None:
         names = after.list_dir("/run")
         assert {"model.ckpt-1.index", "model.ckpt-2.index"} < set(names)
         assert not any(".tmp-" in name for name in names)
+
+
+def test_what_may_not_be_read_is_not_taken_out_of_the_state(tmp_path: Path) -> None:
+    save_steps(tmp_path, 1, 2, 3)
+    damage(tmp_path, 1)
+    before = snapshot(tmp_path)
+    newest = str(tmp_path / "model.ckpt-3.data-00000-of-00001")
+    faults = [Fault(error=errno.EACCES, method="open", path=newest.__eq__, lasting=True)]
+    with pytest.raises(errors.CannotVerify, match="model.ckpt-3 is whole cannot be said.*denied"):
+        ckptmgr.repair(tmp_path, apply=True, storage=FaultInjectingStorage(PosixStorage(), faults))
+    assert snapshot(tmp_path) == before
+    ckptmgr.repair(tmp_path, apply=True)
+    assert stored(tmp_path).all_model_checkpoint_paths == named(2, 3)

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -196,10 +197,11 @@ def test_a_checkpoint_can_be_held_by_many(place: tuple[Storage, str]) -> None:
 def test_what_is_not_there_cannot_be_held(place: tuple[Storage, str]) -> None:
     storage, path = place
     with (
-        pytest.raises(errors.FileMissing, match="does not exist"),
+        pytest.raises(errors.CheckpointNotFound, match=f"the directory {path} does not exist"),
         hold(f"{path}/m-1", storage=storage),
     ):
         pass
+    assert storage.stat(path) is None
     RunDirectory(storage, path).create()
     with (
         pytest.raises(errors.CheckpointNotFound, match=f"cannot hold {path}/m-1: no checkpoint at"),
@@ -327,6 +329,32 @@ def test_removed_in_the_middle_of_a_save(tmp_path: Path, gone: str) -> None:
         directory.register_writer()
     assert os.listdir(naming.writers_directory(directory.path)) == [directory.token]
     assert directory.token != token
+
+
+def test_a_save_that_failed_leaves_the_others_of_its_directory_alone(
+    place: tuple[Storage, str],
+) -> None:
+    storage, path = place
+    with RunDirectory(storage, path) as run:
+        run.create()
+
+        def save() -> str:
+            with run.saving():
+                with run.locked():
+                    run.register_writer()
+                return run.token
+
+        def fail() -> None:
+            with pytest.raises(ZeroDivisionError), run.saving():
+                raise ZeroDivisionError
+
+        token = save()
+        with ThreadPoolExecutor(1) as other, run.saving():
+            other.submit(fail).result()
+            # We are in the middle of a save: what has our token is still to be published.
+            assert other.submit(save).result() == token
+        assert save() != token
+        assert storage.stat(naming.writer_file(path, token)) is None
 
 
 def test_another_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -237,6 +237,11 @@ def test_nothing_has_changed_when_a_restore_does_not_fit(
             "Parent directory of .*/x/y/m doesn't exist",
         ),
         (lambda d: Saver({"w": None}).save(f"{d}/m"), errors.UnsupportedLeaf, "'w' .* it is None"),
+        (
+            lambda d: Saver({"p": PartitionedVariable((4,), [])}).save(f"{d}/m"),
+            errors.InvalidArgument,
+            "variable 'p' has no part here",
+        ),
         (lambda d: Saver({"w": print}).save(f"{d}/m"), errors.UnsupportedLeaf, "leaf 'w'"),
         (
             lambda d: Saver({"w": np.zeros(1)}).restore(cast(str, None)),
@@ -262,6 +267,21 @@ def test_mistakes_are_named_and_write_nothing(
 def test_an_empty_saver_saves_nothing(tmp_path: Path) -> None:
     assert Saver({}, allow_empty=True).save(str(tmp_path / "m")) is None
     assert files(tmp_path) == []
+
+
+def test_a_manager_wraps_an_empty_saver(tmp_path: Path) -> None:
+    manager = ckptmgr.CheckpointManager(Saver({}, allow_empty=True), tmp_path)
+    manager.save(1, metrics={"loss": 1})
+    restored = manager.restore()
+    assert restored is not None
+    assert (restored.state, restored.metrics) == ({}, {"loss": 1.0})
+
+
+def test_no_nul_at_the_end_of_a_string_is_lost(tmp_path: Path) -> None:
+    saved = {"raw": b"a\0", "text": "b\0", "array": np.array(b"c\0", object)}
+    prefix = str(Saver(saved).save(str(tmp_path / "m")))
+    own = {"raw": b"", "text": "", "array": np.array(b"", object)}
+    assert Saver(own).restore(prefix) == saved
 
 
 def test_a_manager_wraps_a_saver(tmp_path: Path) -> None:
@@ -404,9 +424,11 @@ def test_a_directory_called_checkpoint(tmp_path: Path) -> None:
             {"keep_checkpoint_every_n_hours": "a"},
             "keep_checkpoint_every_n_hours must be a number of at least zero, found 'a'",
         ),
+        ({"alignment_bytes": 0}, "alignment_bytes must be a positive integer, found 0"),
+        ({"alignment_bytes": 1.5}, "alignment_bytes must be a positive integer, found 1.5"),
     ],
 )
-def test_a_window_that_cannot_be_meant(arguments: dict[str, Any], message: str) -> None:
+def test_a_number_that_cannot_be_meant(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(errors.InvalidArgument, match=message):
         Saver({"w": np.zeros(1)}, **arguments)
 

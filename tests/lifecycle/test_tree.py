@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import enum
 import json
 import random
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from ckptmgr import errors
-from ckptmgr.lifecycle import skeletons, tree
+from ckptmgr.lifecycle import skeletons, targets, tree
 
 Point = collections.namedtuple("Point", ["x", "y"])
 
@@ -134,6 +135,58 @@ class Frame(type("DataFrame", (), {"__module__": "pandas.core.frame"})):  # type
         return np.zeros((2, 2))
 
 
+class Part(str, enum.Enum):
+    BODY = "body"
+
+
+class Position(enum.IntEnum):
+    FIRST = 1
+
+
+def test_members_of_enums_are_keys_by_their_values() -> None:
+    state = {Part.BODY: {"w": np.ones(1)}, Position.FIRST: 2, "n": {Part.BODY: 3}}
+    assert list(tree.flatten(state).arrays) == ["body/w", "1", "n/body"]
+    assert same(through(state), {"body": {"w": np.ones(1)}, 1: 2, "n": {"body": 3}})
+
+
+@pytest.mark.parametrize("text", ["a\0", "\0", "a\0b\0\0"])
+def test_no_nul_at_the_end_of_a_string_is_lost(text: str) -> None:
+    raw = text.encode()
+    state = {
+        "str": text,
+        "bytes": raw,
+        "scalar": np.str_(text),
+        "raw scalar": np.bytes_(raw),
+        "texts": np.array([text, ""], object),
+        "raw": np.array([raw, b""], object),
+    }
+    found = through(state)
+    assert [found["texts"].tolist(), found["raw"].tolist()] == [[text, ""], [raw, b""]]
+    assert [found["str"], found["bytes"]] == [text, raw]
+    assert [found["scalar"], found["raw scalar"]] == [text, raw]
+
+
+def test_strings_of_very_different_lengths_take_no_more_memory_than_they_have() -> None:
+    texts = np.array(["x" * 100_000] + [""] * 200_000, object)  # 80 GB as an array of fixed width
+    found = through({"texts": texts})["texts"]
+    assert found.dtype == object
+    assert np.array_equal(found, texts)
+    target = {"texts": np.array([""] * texts.size)}
+    result = targets.fill_leaf(target["texts"], texts)
+    assert np.array_equal(result, texts)
+
+
+@pytest.mark.skipif(
+    not hasattr(getattr(np, "dtypes", None), "StringDType"),
+    reason="cannot run here: NumPy 1 has no such dtype",
+)
+@pytest.mark.parametrize("missing", [None, np.nan])
+def test_a_missing_string_is_not_stored_as_text(missing: Any) -> None:
+    dtype = np.dtypes.StringDType(na_object=missing)
+    with pytest.raises(errors.UnsupportedLeaf, match=r"'names' .* a string is missing"):
+        through({"names": np.array(["a", missing], dtype)})
+
+
 @pytest.mark.parametrize(
     ("state", "error", "message"),
     [
@@ -205,6 +258,15 @@ def test_a_skeleton_nested_without_end_is_refused() -> None:
         skeleton = {"object": skeleton}
     with pytest.raises(errors.MalformedMetadata):
         skeletons.unflatten(skeleton, {})
+
+
+def test_versions_of_versions_without_end_are_refused() -> None:
+    skeleton: Any = {"dict": {}}
+    for _ in range(400):
+        skeleton = {"versioned": [{}, skeleton]}
+    for read in (skeletons.kind_of, skeletons.parts, skeletons.leaf_kinds):
+        with pytest.raises(errors.MalformedMetadata):
+            read(skeleton)
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ TOLD = ["a later handler", "an earlier handler"]
         ("del manager, handle; gc.collect()", 120),
         ("sys.exit(0)", 120),
         ("sys.stderr = None", 120),
+        ("sys.stderr.close()", 120),
         ("print('no newline', end='')", 120),
         ("raise ValueError('of the program')", 1),
         ("os._exit(3)", 3),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -16,7 +17,14 @@ from ckptmgr.graph import Graph, Session, Variable
 from ckptmgr.graph import Saver as GraphSaver
 from ckptmgr.lifecycle.metadata import METADATA_NAME
 from ckptmgr.lifecycle.verification import Finding, Verification
-from ckptmgr.storage import FileLock, MemoryStorage, PosixStorage, WritableFile
+from ckptmgr.storage import (
+    Fault,
+    FaultInjectingStorage,
+    FileLock,
+    MemoryStorage,
+    PosixStorage,
+    WritableFile,
+)
 from ckptmgr.storage.lock import KernelLock
 
 DEAD = "0" * 32
@@ -114,6 +122,10 @@ def test_in_any_storage() -> None:
 def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(errors.CheckpointNotFound, match="no checkpoint at"):
         ckptmgr.verify(tmp_path / "nothing")
+    (tmp_path / "checkpoint").touch()
+    with pytest.raises(errors.CheckpointNotFound, match="this is the checkpoint state of its dir"):
+        ckptmgr.verify(tmp_path / "checkpoint")
+    (tmp_path / "checkpoint").unlink()
     assert ckptmgr.verify(tmp_path) == Verification(str(tmp_path), ())
 
 
@@ -404,3 +416,27 @@ def test_a_file_that_cannot_be_read_is_a_finding(tmp_path: Path) -> None:
     (finding,) = ckptmgr.verify(tmp_path, storage=Broken()).damage
     shard = str(tmp_path / SHARD)
     assert finding == Finding("StorageError", shard, f"cannot open {shard}: Input/output error")
+
+
+@pytest.mark.parametrize(
+    ("refused", "damaged"),
+    [
+        (errno.EACCES, False),
+        (errno.EPERM, False),
+        (errno.EMFILE, False),
+        (errno.EIO, True),
+        (errno.ELOOP, True),
+    ],
+)
+@pytest.mark.parametrize("file", ["index", "data-00000-of-00001"])
+def test_what_may_not_be_read_is_no_damage(
+    tmp_path: Path, refused: int, damaged: bool, file: str
+) -> None:
+    save_steps(tmp_path, 1, 2)
+    path = str(tmp_path / f"model.ckpt-2.{file}")
+    faults = [Fault(error=refused, method="open", path=path.__eq__, lasting=True)]
+    one, two = ckptmgr.verify(
+        tmp_path, storage=FaultInjectingStorage(PosixStorage(), faults)
+    ).checkpoints
+    assert (one.is_whole, one.is_damaged) == (True, False)
+    assert (two.is_whole, two.is_damaged) == (False, damaged)

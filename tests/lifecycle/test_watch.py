@@ -25,7 +25,7 @@ from ckptmgr import errors, naming
 from ckptmgr.bundle import writer
 from ckptmgr.bundle.layout import NamedTensor
 from ckptmgr.formats.checkpoint_state import CheckpointState
-from ckptmgr.lifecycle import state
+from ckptmgr.lifecycle import deletion, state
 from ckptmgr.lifecycle.manager import CheckpointManager
 from ckptmgr.lifecycle.run_directory import RunDirectory, hold
 from ckptmgr.lifecycle.watch import (
@@ -79,7 +79,7 @@ class Run:
                 del self._times[old]
             self.write_state()
             for old in gone:
-                state.remove_files(self.storage, old, durable=False)
+                deletion.remove_files(self.storage, old, durable=False)
         return prefix
 
     def write_state(self, latest: str | None = None) -> None:
@@ -92,7 +92,7 @@ class Run:
 
     def lose(self, step: int) -> None:
         """Delete a checkpoint that the state still lists."""
-        state.remove_files(self.storage, self.prefix(step), durable=False)
+        deletion.remove_files(self.storage, self.prefix(step), durable=False)
 
     def finish(self) -> None:
         self._directory.create()
@@ -529,6 +529,8 @@ def test_close_from_another_thread(disk_run: Run, interval_secs: float) -> None:
         {"poll_interval_secs": float("inf")},
         {"min_interval_secs": -1},
         {"min_interval_secs": float("inf")},
+        {"min_interval_secs": None},
+        {"poll_interval_secs": "5"},
         {"timeout_secs": -1},
         {"timeout_secs": float("nan")},
         {"timeout_secs": "5"},
@@ -538,6 +540,21 @@ def test_refuses_times_that_are_none(options: dict[str, Any]) -> None:
     name = next(iter(options))
     with pytest.raises(errors.InvalidArgument, match=f"{name} must be"):
         CheckpointWatcher("run", **options)
+
+
+@pytest.mark.parametrize("secs", [float("nan"), "5"])
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (checkpoints_iterator, "timeout"),
+        (checkpoints_iterator, "min_interval_secs"),
+        (wait_for_new_checkpoint, "timeout"),
+        (wait_for_new_checkpoint, "seconds_to_sleep"),
+    ],
+)
+def test_functions_refuse_what_is_no_time(function: Any, name: str, secs: Any) -> None:
+    with pytest.raises(errors.InvalidArgument, match=f"{name} must be a number of seconds, found"):
+        function("run", **{name: secs})
 
 
 def test_refuses_a_wait_for_less_than_nothing(run: Run) -> None:

@@ -133,6 +133,17 @@ def test_links_loop_in_stat(storage: PosixStorage, tmp_path: Path) -> None:
         storage.stat(f"{tmp_path}/loop")
 
 
+def test_a_link_is_told_from_what_it_leads_to(storage: PosixStorage, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    folder, link = (storage.stat(str(tmp_path / name)) for name in ("folder", "link"))
+    assert folder is not None
+    assert link is not None
+    assert (folder.is_link, link.is_link) == (False, True)
+    assert link.is_dir
+    assert link.identity == folder.identity
+
+
 def test_make_dirs_makes_nothing_of_a_path_that_is_too_long(
     storage: PosixStorage, tmp_path: Path
 ) -> None:

@@ -112,3 +112,28 @@ atexit.register(PosixStorage().unlink, {large_file(tmp_path / "large")!r})
     )
     assert done.stderr == ""
     assert os.listdir(tmp_path) == []
+
+
+@needs_linux
+def test_waiting_while_others_remove_files(tmp_path: Path) -> None:
+    """A thread that is about to be started cannot be joined."""
+    storage = PosixStorage()
+    removed = threading.Event()
+    failures: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            while not removed.is_set():
+                reclaiming.wait()
+        except RuntimeError as error:
+            failures.append(error)
+
+    waiter = threading.Thread(target=wait)
+    waiter.start()
+    for _ in range(200):
+        (tmp_path / "large").touch()
+        os.truncate(tmp_path / "large", LARGE_BYTES)
+        storage.unlink(str(tmp_path / "large"))
+    removed.set()
+    waiter.join()
+    assert failures == []
