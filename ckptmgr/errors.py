@@ -18,21 +18,22 @@ import difflib
 from collections.abc import Iterable
 from typing import TypeVar
 
+from ckptmgr import statuses
 
-class CheckpointError(Exception):
-    """The root of every error in this package."""
-
-    @property
-    def message(self) -> str:
-        """What it says: programs for TensorFlow ask its errors for it."""
-        return str(self)
+CheckpointError = statuses.CheckpointError
+InvalidArgument = statuses.InvalidArgument
+DeadlineExceeded = statuses.DeadlineExceeded
+NotFound = statuses.NotFound
+AlreadyExists = statuses.AlreadyExists
+NotPermitted = statuses.NotPermitted
+FailedPrecondition = statuses.FailedPrecondition
+OutOfRange = statuses.OutOfRange
+Unimplemented = statuses.Unimplemented
+Internal = statuses.Internal
+DataLoss = statuses.DataLoss
 
 
 # --------------------------------------------------------------------------- what the caller asked
-
-
-class InvalidArgument(CheckpointError, ValueError):
-    """An argument that cannot be meant; nothing was written."""
 
 
 class InvalidStep(InvalidArgument):
@@ -71,10 +72,6 @@ class DtypeMismatch(InvalidArgument, TypeError):
     """A tensor of one dtype was asked to go into a target of another."""
 
 
-class NotFound(CheckpointError):
-    """Nothing has the name that was asked for: no tensor, file, checkpoint or model."""
-
-
 class TensorNotFound(NotFound, InvalidArgument, KeyError):
     """The checkpoint holds no tensor of that name."""
 
@@ -82,7 +79,10 @@ class TensorNotFound(NotFound, InvalidArgument, KeyError):
 
 
 class StateRefused(CheckpointError, RuntimeError):
-    """An object's `load_state_dict` raised while a checkpoint was restored; `__cause__` is what."""
+    """An object's `load_state_dict` raised while a checkpoint was restored; `__cause__` is what.
+
+    Or the class of a number did, such as an IntEnum that has no such member.
+    """
 
 
 class CheckpointNotFound(NotFound, FileNotFoundError, ValueError):
@@ -110,6 +110,10 @@ class DirectoryInUse(CheckpointError, RuntimeError):
     """A writer lives, or has changed the directory meanwhile; nothing was repaired."""
 
 
+class CannotVerify(CheckpointError, RuntimeError):
+    """Something keeps us from reading a checkpoint that may be whole, such as a permission."""
+
+
 class MissingExtra(CheckpointError, ImportError):
     """An optional dependency is needed; the message names the extra that installs it."""
 
@@ -119,10 +123,6 @@ class MissingExtra(CheckpointError, ImportError):
 # --------------------------------------------------------------------------- what the files hold
 
 _Corrupt = TypeVar("_Corrupt", bound="CorruptCheckpoint")
-
-
-class DataLoss(CheckpointError):
-    """What was read is not what was written."""
 
 
 class CorruptCheckpoint(DataLoss):
@@ -272,15 +272,15 @@ class MalformedGraph(CorruptCheckpoint, GraphError, OSError):
     __str__ = CorruptCheckpoint.__str__
 
 
-class KernelNotFound(GraphError):
+class KernelNotFound(Unimplemented, GraphError):
     """No function is registered that computes this type of operation."""
 
 
-class UninitializedVariable(CheckpointError, RuntimeError):
+class UninitializedVariable(FailedPrecondition, RuntimeError):
     """A variable was read before it had a value."""
 
 
-class ExecutionFailed(CheckpointError, RuntimeError):
+class ExecutionFailed(Internal, RuntimeError):
     """An operation could not be computed; `__cause__` is why.
 
     Args:
@@ -308,32 +308,25 @@ def _rebuild_execution_failed(
 class InvalidOperand(ExecutionFailed, InvalidArgument):
     """An operation got values that it cannot mean."""
 
+    error_code = InvalidArgument.error_code
+
 
 class OperandNotFound(ExecutionFailed, NotFound, LookupError):
     """An operation did not find the file, the checkpoint or the tensor that it was told to."""
+
+    error_code = NotFound.error_code
 
 
 class OperandDamaged(ExecutionFailed, DataLoss):
     """An operation read a file that is damaged."""
 
-
-class StatusError(CheckpointError):
-    """What programs also raise themselves, with TensorFlow's arguments: node_def, op, message."""
-
-    def __init__(self, *arguments: object) -> None:
-        super().__init__(*arguments[2:3] or arguments)
-
-
-class OutOfRange(StatusError):
-    """There is no more: an input, or a counter, is at its end."""
+    error_code = DataLoss.error_code
 
 
 class LimitReached(ExecutionFailed, OutOfRange):
     """A counter is at its end."""
 
-
-class DeadlineExceeded(StatusError, TimeoutError):
-    """Something was waited for and did not come in time."""
+    error_code = OutOfRange.error_code
 
 
 class SessionClosed(CheckpointError, RuntimeError):
@@ -412,6 +405,11 @@ class TagsNotFound(CheckpointError, RuntimeError):
 class StorageError(CheckpointError, OSError):
     """A system call failed; `errno` and `filename` are those of the call."""
 
+    def __init__(self, *arguments: object) -> None:
+        # A number, a text and a path, as every error of the system has.
+        OSError.__init__(self, *arguments)
+        self._payloads = ()
+
     @classmethod
     def of(cls, error: OSError, doing: str, path: str) -> StorageError:
         """Wrap what the system said, naming what was being done to which file."""
@@ -428,11 +426,11 @@ class FileMissing(StorageError, NotFound, FileNotFoundError):
     """No such file or directory."""
 
 
-class FileExists(StorageError, FileExistsError):
+class FileExists(StorageError, AlreadyExists, FileExistsError):
     """The file is already there and must not be replaced."""
 
 
-class PermissionDenied(StorageError, PermissionError):
+class PermissionDenied(StorageError, NotPermitted, PermissionError):
     """The file system does not let this user do that."""
 
 

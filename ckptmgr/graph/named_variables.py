@@ -1,16 +1,18 @@
 """`get_variable`: variables by name, made once and shared.
 
 The current variable scope gives the first part of the name and the defaults, and decides whether
-one is made or taken. A partitioner divides a variable into parts, each a variable by its own name.
+one is made or taken. Custom getters are asked before, and may give something else. A partitioner
+divides a variable into parts, each a variable by its own name.
 
 Source: tensorflow/python/ops/variable_scope.py.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ckptmgr import errors
@@ -22,9 +24,14 @@ from ckptmgr.graph.initializers import GlorotUniform, PartitionInfo, Zeros
 from ckptmgr.graph.keys import GraphKeys
 from ckptmgr.graph.operation import Tensor
 from ckptmgr.graph.partitioned_variables import PartitionedVariable, Partitioner, slices
+from ckptmgr.graph.replicas import (
+    VariableAggregation,
+    VariableSynchronization,
+    checked_replication,
+)
 from ckptmgr.graph.tensor_shape import TensorShape
-from ckptmgr.graph.tensor_values import as_array
-from ckptmgr.graph.variable_scopes import Reuse, Store, store_of
+from ckptmgr.graph.variable_kinds import resource_variables_enabled
+from ckptmgr.graph.variable_scopes import Getter, Reuse, Store, store_of
 from ckptmgr.graph.variables import Variable
 
 
@@ -50,17 +57,24 @@ def get_variable(  # noqa: PLR0913 - TensorFlow's arguments
     regularizer: Any = None,
     trainable: bool | None = None,
     collections: Any = None,
-    *,
+    caching_device: Any = None,
     partitioner: Partitioner | None = None,
     validate_shape: bool = True,
     use_resource: bool | None = None,
+    custom_getter: Getter | None = None,
+    constraint: Any = None,
+    synchronization: Any = VariableSynchronization.AUTO,
+    aggregation: Any = VariableAggregation.NONE,
 ) -> Any:
     """The variable of that name in the current scope, made if there is none and `reuse` allows it.
 
     Args:
         initializer: A function of shape and dtype, or a value, which tells the shape; the scope's,
             or else Glorot's for floats and zeros for the rest.
+        caching_device, constraint, synchronization, aggregation: See `Variable`.
         partitioner: Divides it into parts; then a `PartitionedVariable` is returned.
+        custom_getter: Asked instead of the scope's, with the function that gives variables, as
+            `getter`, and its arguments; what it gives is returned.
     Raises:
         GraphError: There is one and none is to be reused, or the other way around; or the one that
             there is has another shape or dtype.
@@ -68,36 +82,108 @@ def get_variable(  # noqa: PLR0913 - TensorFlow's arguments
     graph = get_default_graph()
     store = store_of(graph)
     scope = store.current
-    is_value = initializer is not None and not callable(initializer)
-    if is_value and dtype is None:
-        dtype = _dtype_of(initializer)
+    with graph.name_scope(None):
+        if dtype is not None and _is_value(initializer):
+            _check_dtype(initializer, dtype)
+        full_name = f"{scope.name}/{name}" if scope.name else name
+        synchronization, aggregation, trainable = checked_replication(
+            synchronization, aggregation, trainable, full_name
+        )
+        asked = {
+            "name": full_name,
+            "shape": shape,
+            "dtype": _base_dtype(scope.dtype if dtype is None else dtype),
+            "initializer": scope.initializer if initializer is None else initializer,
+            "regularizer": scope.regularizer if regularizer is None else regularizer,
+            "reuse": scope.reuse,
+            "trainable": trainable,
+            "collections": collections,
+            "caching_device": scope.caching_device if caching_device is None else caching_device,
+            "partitioner": scope.partitioner if partitioner is None else partitioner,
+            "validate_shape": validate_shape,
+            "use_resource": scope.use_resource if use_resource is None else use_resource,
+            "constraint": scope.constraint if constraint is None else constraint,
+            "synchronization": synchronization,
+            "aggregation": aggregation,
+        }
+        getter = scope.custom_getter if custom_getter is None else custom_getter
+        if getter is None:
+            return _get(store, **asked)
+        return _asked(getter, functools.partial(_get, store), asked)
+
+
+def _check_dtype(value: Any, dtype: Any) -> None:
+    # As in TensorFlow, this adds a constant to the graph.
+    found = as_tensor(value).dtype.base_dtype
+    if found != dtype:
+        raise errors.GraphError(
+            f"Initializer type {found.name!r} and explicit dtype {as_dtype(dtype).name!r} don't "
+            f"match."
+        )
+
+
+def _base_dtype(dtype: Any) -> Any:
+    return dtype.base_dtype if isinstance(dtype, DType) else dtype
+
+
+def _asked(getter: Getter, get: Callable[..., Any], asked: dict[str, Any]) -> Any:
+    """What a getter gives."""
+    if not callable(getter):
+        raise errors.GraphError(f"Passed a custom_getter which is not callable: {getter}")
+    parameters = inspect.signature(getter).parameters.values()
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    # The one argument that is younger than getters are.
+    if not takes_any and all(
+        parameter.name != "constraint" or parameter.kind is parameter.KEYWORD_ONLY
+        for parameter in parameters
+    ):
+        asked = {name: value for name, value in asked.items() if name != "constraint"}
+    return getter(getter=get, **asked)
+
+
+def _get(  # noqa: PLR0913 - what getters are asked for, which call it as they like
+    store: Store,
+    name: str,
+    shape: Any = None,
+    dtype: Any = "float32",
+    initializer: Any = None,
+    regularizer: Any = None,
+    reuse: bool | Reuse | None = None,
+    trainable: bool | None = None,
+    collections: Any = None,
+    caching_device: Any = None,
+    partitioner: Partitioner | None = None,
+    validate_shape: bool = True,
+    use_resource: bool | None = None,
+    constraint: Any = None,
+    synchronization: Any = VariableSynchronization.AUTO,
+    aggregation: Any = VariableAggregation.NONE,
+) -> PartitionedVariable | Variable:
+    """The variable of that full name; made if there is none, unless `reuse` is True."""
     wish = _Wish(
-        f"{scope.name}/{name}" if scope.name else name,
+        name,
         None if shape is None else TensorShape(shape),
-        as_dtype(scope.dtype if dtype is None else dtype).base_dtype,
-        scope.initializer if initializer is None else initializer,
-        scope.regularizer if regularizer is None else regularizer,
-        scope.reuse,
+        as_dtype(dtype).base_dtype,
+        initializer,
+        regularizer,
+        reuse,
         {
             "trainable": trainable,
             "collections": collections,
+            "caching_device": caching_device,
             "validate_shape": validate_shape,
-            "use_resource": scope.use_resource if use_resource is None else use_resource,
+            "use_resource": resource_variables_enabled() if use_resource is None else use_resource,
+            "constraint": constraint,
+            "synchronization": synchronization,
+            "aggregation": aggregation,
         },
     )
-    divide = partitioner or scope.partitioner
-    with graph.name_scope(None):
-        if divide is None:
-            return _undivided(store, wish)
-        return _partitioned(store, wish, divide)
-
-
-def _dtype_of(value: Any) -> DType:
-    """The type that a tensor of a value would have."""
-    dtype = getattr(value, "dtype", None)
-    if dtype is not None:
-        return as_dtype(dtype)
-    return as_dtype(as_array(value)[1])
+    if partitioner is None:
+        return _undivided(store, wish)
+    if not callable(partitioner):
+        raise errors.GraphError(f"Partitioner must be callable, but received: {partitioner}")
+    with get_default_graph().name_scope(None):
+        return _partitioned(store, wish, partitioner)
 
 
 def _undivided(store: Store, wish: _Wish) -> PartitionedVariable | Variable:
@@ -117,6 +203,8 @@ def _undivided(store: Store, wish: _Wish) -> PartitionedVariable | Variable:
 
 
 def _single(store: Store, wish: _Wish) -> Variable:
+    if wish.shape is not None and _is_value(wish.initializer):
+        raise errors.GraphError("If initializer is a constant, do not specify shape.")
     found = store.variables.get(wish.name)
     if found is not None:
         _check_reuse(found, wish, "share variable")
@@ -138,7 +226,7 @@ def _single(store: Store, wish: _Wish) -> Variable:
 
 
 def _check_reuse(found: Any, wish: _Wish, what: str) -> None:
-    if not wish.reuse:
+    if wish.reuse is False:
         raise errors.GraphError(
             f"Variable {wish.name} already exists, disallowed. Did you mean to set reuse=True or "
             f"reuse=tf.AUTO_REUSE in VarScope?"
@@ -155,16 +243,18 @@ def _check_reuse(found: Any, wish: _Wish, what: str) -> None:
         )
 
 
+def _is_value(initializer: Any) -> bool:
+    return initializer is not None and not callable(initializer)
+
+
 def _dtype(wish: _Wish) -> DType | None:
-    return wish.dtype if wish.initializer is None or callable(wish.initializer) else None
+    return None if _is_value(wish.initializer) else wish.dtype
 
 
 def _initial_value(wish: _Wish) -> Any:
     """A value, or a function that makes one."""
     initializer = wish.initializer
-    if initializer is not None and not callable(initializer):
-        if wish.shape is not None:
-            raise errors.GraphError("If initializer is a constant, do not specify shape.")
+    if _is_value(initializer):
         return initializer
     if initializer is None:
         if wish.shape is None:
@@ -216,8 +306,10 @@ def _default_initializer(wish: _Wish) -> Any:
 
 def _partitioned(store: Store, wish: _Wish, divide: Partitioner) -> PartitionedVariable | Variable:
     shape = wish.shape
-    if shape is None and wish.initializer is not None and not callable(wish.initializer):
-        shape = as_tensor(wish.initializer, wish.dtype, "initial_value").shape
+    if _is_value(wish.initializer) and (shape is None or isinstance(wish.initializer, Tensor)):
+        value = as_tensor(wish.initializer, name="initial_value")
+        shape = value.shape if shape is None else shape
+        wish = replace(wish, dtype=value.dtype.base_dtype)
     if shape is None or not shape.is_fully_defined():
         raise errors.GraphError(
             f"Shape of a new partitioned variable ({wish.name}) must be fully defined, but instead "
@@ -262,7 +354,7 @@ def _part(
     name = f"{wish.name}/part_{index}"
     initializer, shape = wish.initializer, TensorShape(sizes)
     info = PartitionInfo(whole, tuple(offset))
-    if initializer is not None and not callable(initializer):
+    if _is_value(initializer):
         graph = get_default_graph()
         with graph.name_scope(f"{name}/PartitionedInitializer"):
             initializer = _share(graph, as_tensor(initializer, wish.dtype), offset, sizes)

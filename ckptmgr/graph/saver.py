@@ -284,11 +284,13 @@ class Saver:
 
     def set_last_checkpoints(self, last_checkpoints: Sequence[str]) -> None:
         """Take over checkpoints, oldest first, which are never deleted."""
+        _check_is_list(last_checkpoints)
         # As in TensorFlow: whoever says no time is taken to be later than every period.
         self.set_last_checkpoints_with_time([(path, np.inf) for path in last_checkpoints])
 
     def set_last_checkpoints_with_time(self, last_checkpoints: Sequence[tuple[str, float]]) -> None:
         """Take over checkpoints, oldest first, each with the time when it was saved."""
+        _check_is_list(last_checkpoints)
         self._built("set_last_checkpoints").set_last_checkpoints_with_time(last_checkpoints)
 
     def recover_last_checkpoints(self, checkpoint_paths: Sequence[str]) -> None:
@@ -342,6 +344,15 @@ class Saver:
 
 class _NotBuilt(errors.GraphError, RuntimeError):
     """A Saver whose operations are not there yet."""
+
+
+class _NotAList(errors.GraphTypeError, AssertionError):
+    """Something else where TensorFlow asserts that it is a list."""
+
+
+def _check_is_list(last_checkpoints: Any) -> None:
+    if not isinstance(last_checkpoints, list):
+        raise _NotAList(f"last_checkpoints must be a list, found {last_checkpoints!r:.80}")
 
 
 class _WrittenByGraph:

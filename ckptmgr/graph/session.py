@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from ckptmgr import errors
 from ckptmgr._proto.graph_pb2 import GraphDef
-from ckptmgr.graph.executor import Executor
+from ckptmgr.graph.executor import Executor, fed_strings
 from ckptmgr.graph.fetches import Fetches, fed_values
 from ckptmgr.graph.graph import Graph, get_default_graph
 from ckptmgr.graph.operation import Operation, Tensor
@@ -29,8 +29,18 @@ from ckptmgr.storage import Storage
 class Engine(Protocol):
     """What computes."""
 
-    def run(self, fetches: Sequence[Tensor | Operation], feeds: Mapping[Tensor, Any]) -> list[Any]:
-        """The values of tensors; None for operations."""
+    def run(
+        self,
+        fetches: Sequence[Tensor | Operation],
+        feeds: Mapping[Tensor, Any],
+        named: frozenset[str],
+    ) -> list[Any]:
+        """The values of tensors; None for operations.
+
+        Args:
+            named: The strings among what is fed that are the caller's own: paths that may be
+                touched.
+        """
 
     def close(self) -> None:
         """Give up what was kept for runs to come."""
@@ -62,6 +72,8 @@ class Session:
         storage: Storage | None = None,
         durability: str = "fsync",
     ) -> None:
+        _check_target(target)
+        _check_config(config)
         self._target = target
         self._config = config
         self._graph = get_default_graph() if graph is None else graph
@@ -112,12 +124,27 @@ class Session:
             KernelNotFound, OpRefused: Nothing can, or may, compute an operation that is needed.
             ExecutionFailed, UninitializedVariable: Naming the operation, or the variable.
         """
+        return self.run_with_brought(fetches, feed_dict, {})
+
+    def run_with_brought(
+        self,
+        fetches: Any,
+        feed_dict: Mapping[Any, Any] | None,
+        brought: Mapping[Any, Any],
+    ) -> Any:
+        """As `run`, with values fed beside that came with the graph.
+
+        Args:
+            brought: They name no path that the graph may touch, as those of `feed_dict` do.
+        """
         self._check()
         wanted = Fetches(self._graph, fetches)
-        feeds = fed_values(self._graph, feed_dict)
+        passed = fed_values(self._graph, feed_dict)
+        named = fed_strings(passed.values())
+        feeds = {**fed_values(self._graph, brought), **passed}
         if not wanted.elements:
             return wanted.result([])
-        return wanted.result(self._engine.run(wanted.elements, feeds))
+        return wanted.result(self._engine.run(wanted.elements, feeds, named))
 
     def make_callable(
         self,
@@ -139,7 +166,8 @@ class Session:
                 )
             self._check()
             feeds = fed_values(self._graph, dict(zip(keys, values, strict=True)))
-            return wanted.result(self._engine.run(wanted.elements, feeds))
+            named = fed_strings(feeds.values())
+            return wanted.result(self._engine.run(wanted.elements, feeds, named))
 
         return call
 
@@ -174,6 +202,27 @@ class Session:
         self._is_closed = True
         self._state.clear()
         self._engine.close()
+
+
+def _check_target(target: Any) -> None:
+    if target is not None and not isinstance(target, str | bytes):
+        hint = ". Did you do `Session(config)` instead of `Session(config=config)`?"
+        raise errors.GraphTypeError(
+            f'Argument `target` must be a string, but got "{type(target).__name__}"'
+            f"{hint if _is_config(target) else ''}"
+        )
+
+
+def _check_config(config: Any) -> None:
+    if config is not None and not _is_config(config):
+        raise errors.GraphTypeError(
+            f'Argument `config` must be a tf.ConfigProto, but got "{type(config).__name__}"'
+        )
+
+
+def _is_config(value: Any) -> bool:
+    # By name: it is that of `compat`, above this layer, or the message of an installed TensorFlow.
+    return any(kind.__name__ == "ConfigProto" for kind in type(value).__mro__)
 
 
 class InteractiveSession(Session):

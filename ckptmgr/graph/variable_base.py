@@ -20,24 +20,14 @@ from ckptmgr.graph.graph import Graph, get_default_graph
 from ckptmgr.graph.initial_values import value_or_initial_value
 from ckptmgr.graph.keys import GraphKeys
 from ckptmgr.graph.operation import Operation, Tensor
+from ckptmgr.graph.replicas import (
+    VariableAggregation,
+    VariableSynchronization,
+    checked_replication,
+)
 from ckptmgr.graph.scoped_names import into_scope, lies_in_scope, out_of_scope
 from ckptmgr.graph.tensor_shape import TensorShape
-
-_default_kind = {"is_resource": False}
-
-
-def enable_resource_variables() -> None:
-    """Make new variables resource variables where nothing else is said."""
-    _default_kind["is_resource"] = True
-
-
-def disable_resource_variables() -> None:
-    """Make new variables the older kind where nothing else is said, as at the beginning."""
-    _default_kind["is_resource"] = False
-
-
-def resource_variables_enabled() -> bool:
-    return _default_kind["is_resource"]
+from ckptmgr.graph.variable_kinds import is_resource_in_scope
 
 
 class Variable:
@@ -47,10 +37,18 @@ class Variable:
         initial_value: A value, a tensor, or a function without arguments that makes one.
         collections: Where it is listed besides the trainable ones; the global variables by default.
         validate_shape: Whether its shape must be known, and stay.
+        caching_device: Where its value is kept for those who read it; the variable's device where
+            it is None.
         name: Made unique in the scope; "Variable" where it is left out.
+        variable_def: The message of a variable of the graph, which this then is; no initial value
+            is taken with it.
         dtype: The initial value's where it is None.
+        expected_shape: Not used, as in TensorFlow.
+        import_scope: What the names in `variable_def` lack.
+        constraint: Of an optimizer, and kept for it: what a changed value is to become.
+        use_resource: Which of the two kinds it is; the variable scope's, or the default of
+            `enable_resource_variables`, where it is None.
         shape: The initial value's where it is None.
-        use_resource: Which of the two kinds it is; the default of `enable_resource_variables`.
     """
 
     SaveSliceInfo: ClassVar[type[save_slices.SaveSliceInfo]] = save_slices.SaveSliceInfo
@@ -59,34 +57,59 @@ class Variable:
     _kinds: ClassVar[dict[bool, type[Variable]]] = {}
     is_resource: ClassVar[bool] = False
 
-    def __new__(cls, *_: Any, use_resource: bool | None = None, **__: Any) -> Variable:
+    def __new__(
+        cls,
+        *_: Any,
+        variable_def: VariableDef | None = None,
+        use_resource: bool | None = None,
+        **__: Any,
+    ) -> Variable:
         if cls is not Variable:
             return object.__new__(cls)
-        is_resource = resource_variables_enabled() if use_resource is None else use_resource
-        return object.__new__(cls._kinds[bool(is_resource)])
+        if use_resource is None:
+            use_resource = (
+                is_resource_in_scope() if variable_def is None else variable_def.is_resource
+            )
+        return object.__new__(cls._kinds[bool(use_resource)])
 
     def __init__(  # noqa: PLR0913 - TensorFlow's arguments
         self,
         initial_value: Any = None,
-        trainable: bool | None = True,
+        trainable: bool | None = None,
         collections: Iterable[Any] | None = None,
         validate_shape: bool = True,
-        *,
+        caching_device: Any = None,
         name: str | None = None,
+        variable_def: VariableDef | None = None,
         dtype: Any = None,
-        shape: Any = None,
+        expected_shape: Any = None,
+        import_scope: str | None = None,
+        constraint: Any = None,
         use_resource: bool | None = None,
+        synchronization: Any = None,
+        aggregation: Any = None,
+        shape: Any = None,
     ) -> None:
+        if variable_def is not None:
+            if initial_value is not None:
+                raise errors.GraphError("variable_def and initial_value are mutually exclusive.")
+            self._take(variable_def, import_scope)
+            return
         if initial_value is None:
             raise errors.GraphError("initial_value must be specified.")
-        if isinstance(collections, str):
+        if collections is not None and not isinstance(collections, list | tuple | set):
             raise errors.GraphError(
                 f"collections argument to Variable constructor must be a list, tuple, or set. "
                 f"Got {collections!r}"
             )
+        if constraint is not None and not callable(constraint):
+            raise errors.GraphError("The `constraint` argument must be a callable.")
         graph = _graph_of(initial_value)
-        self._trainable = trainable is None or trainable
-        self._synchronization = self._aggregation = 0
+        self._synchronization, self._aggregation, self._trainable = checked_replication(
+            synchronization, aggregation, trainable, name
+        )
+        self._constraint = constraint
+        self._caching_device = caching_device
         self._save_slice_info: save_slices.SaveSliceInfo | None = None
         # A block that waits for something is about what is computed, not about where it is kept.
         with (
@@ -151,6 +174,19 @@ class Variable:
     @property
     def trainable(self) -> bool:
         return self._trainable
+
+    @property
+    def constraint(self) -> Any:
+        """What an optimizer is to make of a changed value; None where nothing was given."""
+        return self._constraint
+
+    @property
+    def synchronization(self) -> VariableSynchronization:
+        return self._synchronization
+
+    @property
+    def aggregation(self) -> VariableAggregation:
+        return self._aggregation
 
     @property
     def initializer(self) -> Operation:
@@ -262,11 +298,11 @@ class Variable:
         message = VariableDef(
             variable_name=out_of_scope(self.name, export_scope),
             initializer_name=out_of_scope(self._initializer.name, export_scope),
-            snapshot_name=out_of_scope(self._snapshot.name, export_scope),
+            snapshot_name=out_of_scope(self._snapshot_to_export().name, export_scope),
             is_resource=self.is_resource,
-            trainable=self._trainable,
-            synchronization=self._synchronization,  # type: ignore[arg-type]
-            aggregation=self._aggregation,  # type: ignore[arg-type]
+            trainable=bool(self._trainable),
+            synchronization=self._synchronization.value,  # type: ignore[arg-type]
+            aggregation=self._aggregation.value,  # type: ignore[arg-type]
         )
         if self._initial_value is not None:
             message.initial_value_name = out_of_scope(self._initial_value.name, export_scope)
@@ -281,29 +317,48 @@ class Variable:
         Raises:
             NodeNotFound: The graph has no such variable.
         """
+        return Variable(variable_def=variable_def, import_scope=import_scope)
+
+    def _take(self, variable_def: VariableDef, import_scope: str | None) -> None:
+        """Be the variable that a message describes."""
         graph = get_default_graph()
 
         def tensor(name: str) -> Tensor:
             return graph.get_tensor_by_name(into_scope(name, import_scope))
 
-        variable = object.__new__(Variable._kinds[variable_def.is_resource])
-        variable._variable = tensor(variable_def.variable_name)
-        variable._initializer = graph.get_operation_by_name(
+        if self.is_resource and not variable_def.is_resource:
+            raise errors.GraphError(
+                f"Trying to restore a variable of references as a resource variable: "
+                f"{variable_def.variable_name!r}"
+            )
+        self._variable = tensor(variable_def.variable_name)
+        self._initializer = graph.get_operation_by_name(
             into_scope(variable_def.initializer_name, import_scope)
         )
-        variable._trainable = variable_def.trainable
-        variable._synchronization = variable_def.synchronization
-        variable._aggregation = variable_def.aggregation
+        self._synchronization, self._aggregation, self._trainable = checked_replication(
+            variable_def.synchronization,
+            variable_def.aggregation,
+            variable_def.trainable,
+            variable_def.variable_name,
+        )
+        self._constraint = self._caching_device = None
         initial = variable_def.initial_value_name
-        variable._initial_value = tensor(initial) if initial else None
-        snapshot = variable_def.snapshot_name or variable._legacy_snapshot_name(variable_def)
-        variable._snapshot = tensor(snapshot)
-        variable._save_slice_info = (
+        self._initial_value = tensor(initial) if initial else None
+        snapshot = variable_def.snapshot_name or self._legacy_snapshot_name(variable_def)
+        self._take_snapshot(tensor(snapshot))
+        self._save_slice_info = (
             save_slices.SaveSliceInfo.from_proto(variable_def.save_slice_info_def, import_scope)
             if variable_def.HasField("save_slice_info_def")
             else None
         )
-        return variable
+
+    def _snapshot_to_export(self) -> Tensor:
+        """What its message names as its value."""
+        return self._snapshot
+
+    def _take_snapshot(self, snapshot: Tensor) -> None:
+        """Read it by what its message names as its value."""
+        self._snapshot = snapshot
 
     @staticmethod
     def _legacy_snapshot_name(variable_def: VariableDef) -> str:

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import copy
 import enum
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,32 +25,49 @@ from ckptmgr.graph.keys import GraphKeys
 from ckptmgr.graph.partitioned_variables import PartitionedVariable, Partitioner
 from ckptmgr.graph.variables import Variable
 
+#: Given the function that gives variables, and its arguments, gives what is taken for one.
+Getter = Callable[..., Any]
+
 #: The collection that keeps what `get_variable` made; no string, so that it is not exported.
 _COLLECTION = ("__variable_store",)
 
 
 class Reuse(enum.Enum):
     #: Take a variable that is there, make one that is not.
-    AUTO = "AUTO_REUSE"
+    AUTO_REUSE = 1
 
 
-AUTO_REUSE = Reuse.AUTO
+AUTO_REUSE = Reuse.AUTO_REUSE
 
 
 class VariableScope:
     """The names and the defaults of the variables that are asked for within a block."""
 
-    def __init__(
-        self, name: str = "", reuse: bool | Reuse | None = False, name_scope: str = ""
+    def __init__(  # noqa: PLR0913 - TensorFlow's arguments
+        self,
+        reuse: bool | Reuse | None,
+        name: str = "",
+        initializer: Any = None,
+        regularizer: Any = None,
+        caching_device: Any = None,
+        partitioner: Partitioner | None = None,
+        custom_getter: Getter | None = None,
+        name_scope: str = "",
+        dtype: Any = "float32",
+        use_resource: bool | None = None,
+        constraint: Any = None,
     ) -> None:
-        self._name = name
         self._reuse = reuse
+        self._name = name
+        self._initializer = initializer
+        self._regularizer = regularizer
+        self._caching_device = caching_device
+        self._partitioner = partitioner
+        self._custom_getter = custom_getter
         self._name_scope = name_scope
-        self._dtype: DType = as_dtype("float32")
-        self._initializer: Any = None
-        self._regularizer: Any = None
-        self._partitioner: Partitioner | None = None
-        self._use_resource: bool | None = None
+        self._dtype: DType = as_dtype(dtype)
+        self._use_resource = use_resource
+        self._constraint = constraint
 
     @property
     def name(self) -> str:
@@ -77,6 +95,19 @@ class VariableScope:
         return self._partitioner
 
     @property
+    def caching_device(self) -> Any:
+        return self._caching_device
+
+    @property
+    def custom_getter(self) -> Getter | None:
+        """What is asked for variables, those of the scopes around among it."""
+        return self._custom_getter
+
+    @property
+    def constraint(self) -> Any:
+        return self._constraint
+
+    @property
     def dtype(self) -> DType:
         return self._dtype
 
@@ -97,6 +128,12 @@ class VariableScope:
     def set_partitioner(self, partitioner: Partitioner | None) -> None:
         self._partitioner = partitioner
 
+    def set_caching_device(self, caching_device: Any) -> None:
+        self._caching_device = caching_device
+
+    def set_custom_getter(self, custom_getter: Getter | None) -> None:
+        self._custom_getter = custom_getter
+
     def set_dtype(self, dtype: Any) -> None:
         self._dtype = as_dtype(dtype)
 
@@ -109,6 +146,9 @@ class VariableScope:
     def trainable_variables(self) -> list[Any]:
         return self.get_collection(GraphKeys.TRAINABLE_VARIABLES)
 
+    def local_variables(self) -> list[Any]:
+        return self.get_collection(GraphKeys.LOCAL_VARIABLES)
+
     def get_collection(self, name: Any) -> list[Any]:
         """The values of a collection whose names begin with this scope's."""
         scope = f"{self._name}/" if self._name else ""
@@ -119,7 +159,7 @@ class VariableScope:
 class Store:
     """What a graph knows of its scopes and variables."""
 
-    current: VariableScope = field(default_factory=VariableScope)
+    current: VariableScope = field(default_factory=lambda: VariableScope(reuse=False))
     variables: dict[str, Variable] = field(default_factory=dict)
     partitioned: dict[str, PartitionedVariable] = field(default_factory=dict)
     #: How often each scope was entered.
@@ -171,11 +211,13 @@ def variable_scope(  # noqa: PLR0913 - TensorFlow's arguments
     values: Any = None,
     initializer: Any = None,
     regularizer: Any = None,
-    *,
+    caching_device: Any = None,
     partitioner: Partitioner | None = None,
+    custom_getter: Getter | None = None,
     reuse: bool | Reuse | None = None,
     dtype: Any = None,
     use_resource: bool | None = None,
+    constraint: Any = None,
     auxiliary_name_scope: bool = True,
 ) -> Iterator[VariableScope]:
     """Ask for variables within a scope.
@@ -184,8 +226,11 @@ def variable_scope(  # noqa: PLR0913 - TensorFlow's arguments
         name_or_scope: Its name within the current one, or a scope to enter again.
         default_name: Its name where `name_or_scope` is None; made unique, and nothing is reused.
         values: Tensors, for the graph that they are in.
+        custom_getter: Asked for each variable, with the function that gives it and its arguments;
+            that function asks the getters of the scopes around first.
         reuse: True to make no variables, AUTO_REUSE to make those that are missing; None takes it
             from around.
+        constraint: Of the variables of this scope, not of those within.
         auxiliary_name_scope: Whether to enter a scope of operations as well.
     """
     graph = next((v.graph for v in values or () if hasattr(v, "graph")), get_default_graph())
@@ -210,8 +255,11 @@ def variable_scope(  # noqa: PLR0913 - TensorFlow's arguments
             current = graph.get_name_scope()
             name_scope = f"{current}/" if current else ""
             scope = _made(store, name_or_scope, name_scope)
-        scope._reuse = reuse or scope._reuse or store.current.reuse
+        scope._reuse = reuse or scope._reuse
+        scope._constraint = constraint
         for key, value in (
+            ("_caching_device", caching_device),
+            ("_custom_getter", _composed(custom_getter, scope._custom_getter)),
             ("_initializer", initializer),
             ("_regularizer", regularizer),
             ("_partitioner", partitioner),
@@ -245,6 +293,17 @@ def _made(store: Store, name_or_scope: str | VariableScope, name_scope: str) -> 
     scope._name = f"{outer}/{name_or_scope}" if outer else name_or_scope
     scope._name_scope = name_scope
     return scope
+
+
+def _composed(inner: Getter | None, outer: Getter | None) -> Getter | None:
+    """A getter that asks `inner`, for which `outer` stands before what gives variables."""
+    if inner is None or outer is None:
+        return inner
+
+    def getter(getter: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return inner(functools.partial(outer, getter), *args, **kwargs)
+
+    return getter
 
 
 @contextmanager

@@ -35,8 +35,8 @@ from ckptmgr.graph.initial_values import guarded_against_uninitialized
 from ckptmgr.graph.keys import GraphKeys
 from ckptmgr.graph.operation import Operation, Tensor
 from ckptmgr.graph.tensor_shape import TensorShape, are_compatible
-from ckptmgr.graph.variable_base import (
-    Variable,
+from ckptmgr.graph.variable_base import Variable
+from ckptmgr.graph.variable_kinds import (
     disable_resource_variables,
     enable_resource_variables,
     resource_variables_enabled,
@@ -78,7 +78,9 @@ class RefVariable(Variable):
         guarded = guarded_against_uninitialized(scope, initial)
         attrs = {"validate_shape": validate_shape, "use_locking": True}
         self._initializer = create_op(graph, "Assign", [self._variable, guarded], attrs, "Assign")
-        with graph.colocate_with(self._variable.op):
+        device = self._caching_device
+        beside = graph.colocate_with(self._variable.op) if device is None else graph.device(device)
+        with beside:
             self._snapshot = create_op(graph, "Identity", [self._variable], name="read").outputs[0]
 
     def set_shape(self, shape: Any) -> None:
@@ -90,6 +92,9 @@ class ResourceVariable(Variable):
     """A variable whose operation gives a handle to its value."""
 
     is_resource = True
+
+    #: A copy of its value on another device, for those who read it.
+    _cached: Tensor | None = None
 
     def _build(
         self,
@@ -129,12 +134,38 @@ class ResourceVariable(Variable):
             self._initializer = create_op(
                 graph, "AssignVariableOp", [handle, guarded], name=assign_scope
             )
-        with graph.name_scope("Read"), graph.device(handle.device):
-            self._snapshot = self._read()
+        with graph.name_scope("Read"):
+            with graph.device(handle.device):
+                self._snapshot = self._read()
+            if self._caching_device is not None:
+                with self._reading():
+                    self._cached = create_op(graph, "Identity", [self._snapshot]).outputs[0]
 
     def _read(self) -> Tensor:
         attrs = {"dtype": self.dtype}
         return create_op(self.graph, "ReadVariableOp", [self._variable], attrs).outputs[0]
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Where its value is read: on the device that it is kept on for that, if there is one."""
+        if self._caching_device is None:
+            yield
+            return
+        with (
+            self.graph.colocate_with(None, ignore_existing=True),
+            self.graph.device(self._caching_device),
+        ):
+            yield
+
+    def _snapshot_to_export(self) -> Tensor:
+        return self._snapshot if self._cached is None else self._cached
+
+    def _take_snapshot(self, snapshot: Tensor) -> None:
+        if snapshot.op.type != "ReadVariableOp":
+            self._cached = snapshot
+        while snapshot.op.type != "ReadVariableOp" and snapshot.op.inputs:
+            snapshot = snapshot.op.inputs[0]
+        self._snapshot = snapshot
 
     @property
     def handle(self) -> Tensor:
@@ -149,17 +180,19 @@ class ResourceVariable(Variable):
         return TensorShape(self._variable.op.get_attr("shape"))
 
     def value(self) -> Tensor:
+        if self._cached is not None:
+            return self._cached
         with self.graph.colocate_with(None, ignore_existing=True):
             return self._read()
 
     def read_value(self) -> Tensor:
-        with self.graph.name_scope("Read"):
+        with self.graph.name_scope("Read"), self._reading():
             value = self._read()
         return create_op(self.graph, "Identity", [value]).outputs[0]
 
     def read_value_no_copy(self) -> Tensor:
         """`read_value` for a save, which needs no copy that nobody else changes."""
-        with self.graph.name_scope("Read"):
+        with self.graph.name_scope("Read"), self._reading():
             create_op(self.graph, "DisableCopyOnRead", [self._variable])
             value = self._read()
         return create_op(self.graph, "Identity", [value]).outputs[0]
@@ -192,7 +225,9 @@ class ResourceVariable(Variable):
     def _change(
         self, op_type: str, value: Any, use_locking: bool, name: str | None, read_value: bool
     ) -> Any:
-        with self.graph.as_default():
+        # What is kept for those who read it is read before a change by a difference.
+        first = [] if op_type == "Assign" or self._cached is None else [self._cached]
+        with self.graph.as_default(), self.graph.control_dependencies(first):
             taken = as_tensor(value, self.dtype)
             attrs: dict[str, Any] = {}
             if op_type == "Assign":
@@ -206,7 +241,7 @@ class ResourceVariable(Variable):
             changed = create_op(
                 self.graph, f"{op_type}VariableOp", [self._variable, taken], attrs, name
             )
-            return ChangedVariable(self, changed) if read_value else changed
+        return ChangedVariable(self, changed) if read_value else changed
 
     @staticmethod
     def _legacy_snapshot_name(variable_def: VariableDef) -> str:
@@ -222,6 +257,7 @@ class ChangedVariable(ResourceVariable):
     def __init__(self, variable: ResourceVariable, changed: Operation) -> None:
         self.__dict__.update(variable.__dict__)
         self._changed = changed
+        self._cached = self._caching_device = self._constraint = None
         with self.graph.control_dependencies([changed]):
             self._snapshot = self._read()
 

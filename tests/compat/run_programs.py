@@ -13,11 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from tests.compat.programs import building, hooking, monitoring, readiness, saving, threads
+from tests.compat.programs import (
+    building,
+    getting,
+    hooking,
+    monitoring,
+    raising,
+    readiness,
+    saving,
+    threads,
+)
 from tests.compat.programs.seeing import PROGRAMS, Raised
 
 #: Each module adds its programs to them.
-MODULES = (building, saving, monitoring, readiness, hooking, threads)
+MODULES = (building, getting, raising, saving, monitoring, readiness, hooking, threads)
 KINDS = ("references", "resources")
 
 

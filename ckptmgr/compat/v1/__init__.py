@@ -77,10 +77,11 @@ from ckptmgr.graph.partitioned_variables import (
     min_max_variable_partitioner,
     variable_axis_size_partitioner,
 )
+from ckptmgr.graph.replicas import VariableAggregation, VariableSynchronization
 from ckptmgr.graph.session import InteractiveSession, Session, get_default_session
 from ckptmgr.graph.tensor_shape import Dimension, TensorShape
-from ckptmgr.graph.variable_base import (
-    Variable,
+from ckptmgr.graph.variable_base import Variable
+from ckptmgr.graph.variable_kinds import (
     disable_resource_variables,
     enable_resource_variables,
     resource_variables_enabled,
@@ -116,6 +117,7 @@ __all__ = [
     "MetaGraphDef",
     "NameAttrList",
     "NodeDef",
+    "OpError",
     "Operation",
     "RunMetadata",
     "RunOptions",
@@ -125,7 +127,9 @@ __all__ = [
     "TensorInfo",
     "TensorShape",
     "Variable",
+    "VariableAggregation",
     "VariableScope",
+    "VariableSynchronization",
     "VariableV1",
     "add_to_collection",
     "add_to_collections",
@@ -209,6 +213,7 @@ initialize_local_variables = local_variables_initializer
 initialize_variables = variables_initializer
 initialize_all_tables = tables_initializer
 VariableV1 = Variable
+OpError = errors.OpError
 
 globals().update(namespaces.namespaces())
 operators.attach(Variable)

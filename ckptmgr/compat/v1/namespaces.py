@@ -180,8 +180,8 @@ _FUNCTIONS: dict[str, Any] = {
 class Namespace(SimpleNamespace):
     """Functions by name; what is missing is told in words."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(__name__=f"ckptmgr.compat.v1.{name}")
+    def __init__(self, name: str, **functions: Any) -> None:
+        super().__init__(__name__=f"ckptmgr.compat.v1.{name}", **functions)
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(missing(f"{self.__name__}.{name}"))

@@ -20,10 +20,14 @@ class Options:
         return vars(self).setdefault(name, Options())
 
 
+class ConfigProto(Options):
+    """Options of a session, which takes nothing else for them."""
+
+
 class RunOptions(Options):
     """Options of one run."""
 
     NO_TRACE, SOFTWARE_TRACE, HARDWARE_TRACE, FULL_TRACE = range(4)
 
 
-ConfigProto = GPUOptions = GraphOptions = RunMetadata = Options
+GPUOptions = GraphOptions = RunMetadata = Options

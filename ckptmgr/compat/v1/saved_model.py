@@ -6,17 +6,17 @@ import os
 from types import SimpleNamespace
 from typing import Any
 
-from ckptmgr.compat.v1.namespaces import missing
+from ckptmgr.compat.v1.namespaces import Namespace, missing
 from ckptmgr.compat.v1.scopes import control_dependencies, group
 from ckptmgr.compat.v1.state_functions import tables_initializer
 from ckptmgr.graph.operation import Operation
 from ckptmgr.graph.variables import global_variables_initializer, local_variables_initializer
-from ckptmgr.saved_model import builder, constants, directory, loader
+from ckptmgr.saved_model import builder as own_builder
+from ckptmgr.saved_model import constants, directory
 from ckptmgr.saved_model import constants as signature_constants
 from ckptmgr.saved_model import constants as tag_constants
 from ckptmgr.saved_model import signatures as signature_def_utils
 from ckptmgr.saved_model import signatures as utils
-from ckptmgr.saved_model.builder import SavedModelBuilder as Builder
 from ckptmgr.saved_model.builder import simple_save
 from ckptmgr.saved_model.constants import *  # noqa: F403 - TensorFlow repeats each of them here
 from ckptmgr.saved_model.loader import load
@@ -37,6 +37,20 @@ def contains_saved_model(export_dir: str | os.PathLike[str]) -> bool:
 
 
 maybe_saved_model_directory = contains_saved_model
+
+
+class Builder(own_builder.SavedModelBuilder):
+    """Writes a model to a directory."""
+
+    def save(self, as_text: bool = False) -> bytes:  # type: ignore[override]
+        """Write what makes the directory a model; its path is in bytes, as TensorFlow's is."""
+        return os.fsencode(super().save(as_text))
+
+
+builder = Namespace("saved_model.builder", SavedModelBuilder=Builder)
+loader = Namespace(
+    "saved_model.loader", load=load, maybe_saved_model_directory=maybe_saved_model_directory
+)
 
 
 def _initialize_all() -> Operation:

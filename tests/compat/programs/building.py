@@ -207,6 +207,42 @@ def a_saver_wants_a_session(tf: Any, directory: str) -> Any:
 
 
 @program
+def a_session_wants_a_target_and_options(tf: Any, directory: str) -> Any:
+    options = tf.ConfigProto(allow_soft_placement=True)
+    with graph(tf):
+        tf.no_op(name="n")
+        wrong: list[dict[str, Any]] = [
+            {"config": 3},
+            {"config": {}},
+            {"config": tf.RunOptions()},
+            {"target": 3},
+            {"target": options},
+        ]
+        found = [caught(lambda: tf.Session(**given)) for given in wrong]  # noqa: B023
+        for right in ({"target": None}, {"target": b""}, {"config": options}, {"config": None}):
+            with tf.Session(**right) as sess:
+                found.append(sess.run("n"))
+        return found
+
+
+@program
+def checkpoints_are_taken_over_as_a_list(tf: Any, directory: str) -> Any:
+    with graph(tf):
+        tf.get_variable("v", [1])
+        saver = tf.train.Saver()
+        found = [
+            caught(lambda: saver.set_last_checkpoints("text")),
+            caught(lambda: saver.set_last_checkpoints(("a", "b"))),
+            caught(lambda: saver.set_last_checkpoints_with_time("text")),
+            saver.last_checkpoints,
+        ]
+        saver.set_last_checkpoints(["a", "b"])
+        found.append(saver.last_checkpoints)
+        saver.set_last_checkpoints_with_time([("c", 1.0)])
+        return [*found, saver.last_checkpoints]
+
+
+@program
 def errors_have_a_message(tf: Any, directory: str) -> Any:
     with graph(tf), tf.Session() as sess:
         v = tf.get_variable("v", [1])

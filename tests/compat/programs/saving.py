@@ -103,3 +103,24 @@ def an_imported_graph_is_trained_on(tf: Any, directory: str) -> Any:
                 sess.run("group_deps")
         values = tf.train.load_variable(directory, "w").tolist()
     return after - before, values, kept(tf, directory)
+
+
+@program
+def the_path_of_a_model_is_bytes(tf: Any, directory: str) -> Any:
+    found: list[Any] = []
+    for number, as_text in enumerate((False, True)):
+        folder = os.path.join(directory, str(number))
+        made = (tf.saved_model.Builder, tf.saved_model.builder.SavedModelBuilder)[number](folder)
+        with graph(tf), tf.Session() as sess:
+            v = tf.get_variable("v", [1])
+            sess.run(v.initializer)
+            made.add_meta_graph_and_variables(sess, ["serve"])
+            path = made.save(as_text=as_text)
+        found.append(os.path.relpath(path.decode(), directory))
+        found.append(tf.saved_model.loader.maybe_saved_model_directory(folder))
+        with graph(tf), tf.Session() as sess:
+            found.append(
+                len(tf.saved_model.loader.load(sess, ["serve"], folder).graph_def.node) > 0
+            )
+    found.append(tf.saved_model.loader.maybe_saved_model_directory(export_dir=directory))
+    return found

@@ -16,12 +16,11 @@ from ckptmgr.graph.initializers import Zeros
 from ckptmgr.graph.keys import GraphKeys
 from ckptmgr.graph.named_variables import get_variable
 from ckptmgr.graph.operation import Tensor
+from ckptmgr.graph.replicas import VariableAggregation
 from ckptmgr.graph.variable_base import Variable
 
 _log = get_logger()
 
-# VariableAggregation.ONLY_FIRST_REPLICA of variable.proto, as TensorFlow marks the global step.
-_ONLY_FIRST_REPLICA = 3
 # The collection in which TensorFlow finds the copy again, in an imported graph too.
 _READ_KEY = "global_step_read_op_cache"
 
@@ -36,16 +35,15 @@ def create_global_step(graph: Graph | None = None) -> Any:
     if get_global_step(target) is not None:
         raise errors.GraphError('"global_step" already exists.')
     with target.as_default(), target.name_scope(None):
-        step = get_variable(
+        return get_variable(
             GraphKeys.GLOBAL_STEP,
             shape=[],
             dtype="int64",
             initializer=Zeros(),
             trainable=False,
+            aggregation=VariableAggregation.ONLY_FIRST_REPLICA,
             collections=[GraphKeys.GLOBAL_VARIABLES, GraphKeys.GLOBAL_STEP],
         )
-    step._aggregation = _ONLY_FIRST_REPLICA
-    return step
 
 
 def get_global_step(graph: Graph | None = None) -> Any:
