@@ -6,7 +6,6 @@ function are the business of `function_bodies`.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -147,14 +146,17 @@ class GraphBody:
     def node(self, operation: Operation) -> OperationNode:
         found = self._nodes.get(operation)
         if found is None:
-            found = OperationNode(self, operation, self._place(operation))
-            self._nodes[operation] = found
+            made = OperationNode(self, operation, self._place(operation))
+            # Of several threads that ask for it at once, all get the same: with two of them in one
+            # plan, the operation would run twice.
+            found = self._nodes.setdefault(operation, made)
         return found
 
     def _place(self, operation: Operation) -> int:
         if operation not in self._order:
             known = len(self._order)
-            fresh = itertools.islice(self.graph._operations.values(), known, None)
+            # A list at once: another thread may add operations.
+            fresh = list(self.graph._operations.values())[known:]
             self._order.update((op, number) for number, op in enumerate(fresh, start=known))
         return self._order[operation]
 
@@ -164,7 +166,7 @@ def default_attr(node: Node, name: str) -> Any:
     definition = op_defs.attributes(node.op).get(name)
     if definition is None or not definition.HasField("default_value"):
         raise errors.GraphError(
-            f"{node.op} operation {node.name!r} has no attribute {name!r}"
+            f"{node.op} operation {node.name!r} has no attribute {name!r}."
             f"{errors.near_misses(name, node.attrs)}"
         )
     return decode_attr(definition.default_value)

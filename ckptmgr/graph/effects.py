@@ -14,15 +14,19 @@ _READS = "reads files"
 _WRITES = "writes files"
 _RUNS = "runs code that the model does not hold"
 _TALKS = "talks to other processes or machines"
+_ENDS = "ends the process"
 
-#: What operations do, by their type: of those that TensorFlow 2.21 registers, and of two that only
-#: other builds have.
+#: What operations do, by their type: of those that TensorFlow 2.21 registers, and of a few that
+#: only other builds have.
 EFFECTS: dict[str, str] = {
     **dict.fromkeys(
         (
             "CSVDataset",
             "CSVDatasetV2",
             "DTensorRestoreV2",
+            # An attribute may name a file with the types of messages.
+            "DecodeProtoV2",
+            "EncodeProto",
             "ExperimentalCSVDataset",
             "ExperimentalLMDBDataset",
             "ExperimentalMatchingFilesDataset",
@@ -34,6 +38,7 @@ EFFECTS: dict[str, str] = {
             "FixedUnigramCandidateSampler",
             "GenerateVocabRemapping",
             "ImmutableConst",
+            "InitializeTRTResource",
             "InitializeTableFromTextFile",
             "InitializeTableFromTextFileV2",
             "LMDBDataset",
@@ -82,6 +87,7 @@ EFFECTS: dict[str, str] = {
             "SaveDatasetV2",
             "SaveSlices",
             "SaveV2",
+            "SerializeTRTResource",
             "SnapshotDataset",
             "SnapshotDatasetV2",
             "WriteFile",
@@ -96,6 +102,9 @@ EFFECTS: dict[str, str] = {
             "PyFuncStateless",
             "RemoteFusedGraphExecute",
             "TRTEngineOp",
+            # They call whatever function of the process the graph names.
+            "XlaCustomCall",
+            "XlaCustomCallV2",
         ),
         _RUNS,
     ),
@@ -120,6 +129,7 @@ EFFECTS: dict[str, str] = {
         ),
         _TALKS,
     ),
+    "Abort": _ENDS,
 }
 
 

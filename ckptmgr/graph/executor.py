@@ -24,6 +24,7 @@ from ckptmgr.graph.attributes import FunctionName, encode_free_attr
 from ckptmgr.graph.bodies import GraphBody, Node, Port
 from ckptmgr.graph.function_bodies import FunctionBody
 from ckptmgr.graph.graph import Graph
+from ckptmgr.graph.kept import Kept
 from ckptmgr.graph.kernels import registry
 from ckptmgr.graph.kernels.context import KernelContext, RunState
 from ckptmgr.graph.kernels.loading import load_all
@@ -41,9 +42,6 @@ from ckptmgr.graph.planning import (
 )
 from ckptmgr.graph.state import SessionState, Variable
 
-#: A program that makes new operations for each run would otherwise keep them all.
-_KEPT_PLANS = 256
-
 
 class Executor:
     """Runs one graph with the variables of one session. Several threads may run at a time."""
@@ -53,20 +51,29 @@ class Executor:
         self._graph = graph
         self._state = state
         self._body = GraphBody(graph)
-        self._plans: dict[Any, Plan] = {}
+        self._plans: Kept[Plan] = Kept()
         self._functions: dict[tuple[str, tuple[tuple[str, bytes], ...]], Plan] = {}
 
-    def run(self, fetches: Sequence[Tensor | Operation], feeds: Mapping[Tensor, Any]) -> list[Any]:
+    def run(
+        self,
+        fetches: Sequence[Tensor | Operation],
+        feeds: Mapping[Tensor, Any],
+        named: frozenset[str],
+    ) -> list[Any]:
         """The values of tensors, None for operations, which are run.
 
         Values must not be changed. References are read.
 
+        Args:
+            named: The strings among what is fed that are the caller's own: paths that may be
+                touched.
         Raises:
-            KernelNotFound, OpRefused, InvalidGraph: Before anything has run.
+            KernelNotFound, OpRefused, InvalidGraph: Before anything has run, unless it is of a
+                function, which is looked at when it is called, or of a path.
             ExecutionFailed, UninitializedVariable: Naming the operation, or the variable.
         """
         plan = self._plan(tuple(fetches), tuple(feeds))
-        context = KernelContext(self._state, RunState(fed_strings(feeds.values())), self._call)
+        context = KernelContext(self._state, RunState(named), self._call)
         values = self._follow(plan, list(feeds.values()), context)
         for finish in context.run.at_end:
             finish()
@@ -82,18 +89,14 @@ class Executor:
                 values[number] = value.read()
         return values
 
-    def call(
-        self, function: str, inputs: Sequence[Any], *, num_fed: int | None = None
-    ) -> list[Any]:
+    def call(self, function: str, inputs: Sequence[Any], named: frozenset[str]) -> list[Any]:
         """The outputs of a function of the graph's library, by its name.
 
         Args:
             inputs: Arrays, and variables and tables for arguments that are resources.
-            num_fed: How many of them, from the first, are the caller's; the others are what the
-                graph brought along, which names no path that it may touch. By default all are.
+            named: As `run` takes them.
         """
-        fed = fed_strings(inputs[:num_fed])
-        context = KernelContext(self._state, RunState(fed), self._call)
+        context = KernelContext(self._state, RunState(named), self._call)
         values = context.call(FunctionName(function), inputs)
         for finish in context.run.at_end:
             finish()
@@ -107,18 +110,14 @@ class Executor:
     # ----------------------------------------------------------------- plans
 
     def _plan(self, fetches: tuple[Tensor | Operation, ...], feeds: tuple[Tensor, ...]) -> Plan:
-        key = fetches, feeds, self._graph.version
-        plan = self._plans.get(key)
-        if plan is None:
-            plan = make_plan(
+        return self._plans.get(
+            (fetches, feeds, self._graph.version),
+            lambda: make_plan(
                 [self._port(fetch) for fetch in fetches],
                 [self._tensor_port(feed) for feed in feeds],
                 self._find_kernel,
-            )
-            while len(self._plans) >= _KEPT_PLANS:
-                self._plans.pop(next(iter(self._plans)), None)
-            self._plans[key] = plan
-        return plan
+            ),
+        )
 
     def _port(self, fetch: Tensor | Operation) -> Port | Node:
         if isinstance(fetch, Operation):
@@ -138,7 +137,7 @@ class Executor:
         definition = self._graph.functions.get(function.name)
         if definition is None:
             raise errors.InvalidGraph(
-                f"the graph's library has no function {function.name!r}"
+                f"the graph's library has no function {function.name!r}."
                 f"{errors.near_misses(function.name, self._graph.functions)}"
             )
         attrs: dict[str, AttrValue] = {
@@ -159,7 +158,8 @@ class Executor:
             plan = make_plan([*body.results, *body.effects], body.arguments, self._find_kernel)
             plan.num_arguments = len(body.arguments)
             plan.num_results = len(body.results)
-            self._functions[key] = plan
+            # All threads follow the same: it tells apart where random numbers stand.
+            plan = self._functions.setdefault(key, plan)
         return plan
 
     # ----------------------------------------------------------------- running

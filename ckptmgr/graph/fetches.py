@@ -225,9 +225,9 @@ def _as_array(tensor: Tensor, value: Any, number: DataType) -> Array:
     held = dtypes.to_numpy(number)
     if held.hasobject:
         return _strings(tensor, value)
-    if isinstance(value, int) and not isinstance(value, bool) and held.kind in "iu":
-        bounds = np.iinfo(held)
-        if not bounds.min <= value <= bounds.max:
+    if isinstance(value, int) and held.kind in "iub":
+        lowest, highest = (0, 1) if held.kind == "b" else _limits(held)
+        if not lowest <= value <= highest:
             raise errors.GraphTypeError(
                 f"Type of feed value {value} with type {type(value)} is not compatible with Tensor "
                 f"type {held.type}. Try explicitly setting the type of the feed tensor to a larger "
@@ -239,6 +239,11 @@ def _as_array(tensor: Tensor, value: Any, number: DataType) -> Array:
     except (TypeError, ValueError, OverflowError) as error:
         kind = errors.GraphTypeError if isinstance(error, TypeError) else errors.GraphError
         raise kind(f"cannot feed Tensor {tensor.name}, of type {held}: {error}") from None
+
+
+def _limits(held: np.dtype[Any]) -> tuple[int, int]:
+    bounds = np.iinfo(held)
+    return int(bounds.min), int(bounds.max)
 
 
 def _strings(tensor: Tensor, value: Any) -> Array:

@@ -70,7 +70,7 @@ def convert_variables_to_constants(
 def _constant(node: NodeDef, values: Mapping[str, Any]) -> NodeDef:
     if node.name not in values:
         raise errors.TensorNotFound(
-            f"there is no value for variable {node.name!r}{errors.near_misses(node.name, values)}"
+            f"there is no value for variable {node.name!r}.{errors.near_misses(node.name, values)}"
         )
     held = dtypes.to_numpy(node.attr["dtype"].type)
     dtype = DataType(node.attr["dtype"].type)
@@ -208,7 +208,7 @@ def extract_sub_graph(graph_def: GraphDef, dest_nodes: Sequence[str]) -> GraphDe
     for name in dest_nodes:
         if name not in sources:
             raise errors.DestinationNotFound(
-                f"{name} is not in graph{errors.near_misses(name, sources)}"
+                f"{name} is not in graph.{errors.near_misses(name, sources)}"
             )
     needed: set[str] = set()
     pending = list(dest_nodes)

@@ -60,6 +60,8 @@ _Arguments = tuple[tuple[int, _Frozen], ...]
 
 # A function may call itself; deeper than any real program goes.
 _MAX_CALLS = 100
+# Each function may be called with any of its arguments frozen: in a few bytes, in 2**50 ways.
+_MAX_WAYS = 10_000
 
 
 class Freezing:
@@ -169,6 +171,10 @@ class Freezing:
             return self._outputs[key]
         if depth > _MAX_CALLS:
             raise _too_deep(name)
+        if len(self._outputs) == _MAX_WAYS:
+            raise errors.InvalidGraph(
+                f"functions are called in more than {_MAX_WAYS} ways, with other variables each"
+            )
         # Should it call itself: what is found by then.
         self._outputs[key] = ()
         function = self._function(name)

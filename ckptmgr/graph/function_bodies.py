@@ -162,7 +162,7 @@ class FunctionBody:
         """Raise unless a node has as many inputs as its type takes."""
         if node.op_def is None:
             return
-        message = _complete(node._node, node.op_def)
+        message = complete(node._node, node.op_def)
         wanted = sum(len(argument_types(part, message)) for part in node.op_def.input_arg)
         if len(ports) != wanted:
             raise errors.InvalidGraph(
@@ -252,7 +252,7 @@ class FunctionBody:
             ranges: dict[str, range] = {}
             start = 0
             for argument in node.op_def.output_arg:
-                count = len(argument_types(argument, _complete(message, node.op_def)))
+                count = len(argument_types(argument, complete(message, node.op_def)))
                 ranges[argument.name] = range(start, start + count)
                 start += count
             self._budget.take(node.name, start)
@@ -270,7 +270,7 @@ class FunctionBody:
         return results
 
 
-def _complete(message: NodeDef, op_def: OpDef) -> NodeDef:
+def complete(message: NodeDef, op_def: OpDef) -> NodeDef:
     """The node with the defaults of its type."""
     missing = [
         definition

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 
 from google.protobuf import message, text_format
 
@@ -22,6 +21,7 @@ from ckptmgr._proto.graph_pb2 import GraphDef
 from ckptmgr._proto.op_def_pb2 import OpList
 from ckptmgr.graph.graph import Graph, get_default_graph
 from ckptmgr.graph.importing import Import, strip_unknown_defaults
+from ckptmgr.graph.message_files import read_message_bytes
 from ckptmgr.graph.operation import Operation, Tensor
 from ckptmgr.graph.tensor_shape import encode_partial_shape
 from ckptmgr.storage.atomic import replace_file
@@ -50,11 +50,12 @@ def export_graph_def(graph: Graph, *, add_shapes: bool = False) -> GraphDef:
     return graph_def
 
 
-def import_graph_def(
+def import_graph_def(  # noqa: PLR0913 - TensorFlow's arguments
     graph_def: GraphDef,
     input_map: Mapping[str, Tensor] | None = None,
     return_elements: Sequence[str] | None = None,
     name: str | None = None,
+    op_dict: object = None,  # noqa: ARG001 - TensorFlow's
     producer_op_list: OpList | None = None,
     *,
     graph: Graph | None = None,
@@ -66,6 +67,7 @@ def import_graph_def(
             stands for waiting for the operation x.
         return_elements: Names in the message of operations and tensors to return.
         name: The scope that new operations get; "import" where it is None, none where empty.
+        op_dict: For programs that give it; TensorFlow does not use it either.
         producer_op_list: The definitions that the writer had. What its operations can do more,
             and do not use, is left out.
         graph: The default graph where it is None.
@@ -135,8 +137,7 @@ def read_graph_def(path: str | os.PathLike[str]) -> GraphDef:
         StorageError: It cannot be read.
     """
     name = arguments.path_text(path)
-    with closing(PosixStorage().open(name)) as file:
-        return decode_graph_def(file.read(0, file.size_bytes), path=name)
+    return decode_graph_def(read_message_bytes(PosixStorage(), name), path=name)
 
 
 def decode_graph_def(data: bytes, *, path: str | None = None) -> GraphDef:

@@ -313,7 +313,7 @@ class Import:
             op = self._made.get(source.name)
             if op is None:
                 raise errors.NodeNotFound(
-                    f"Requested return node {source.name!r} not found in graph def"
+                    f"Requested return node {source.name!r} not found in graph def."
                     f"{errors.near_misses(source.name, self._made)}"
                 )
             if ":" not in name:

@@ -108,8 +108,8 @@ class Policy:
             )
 
     def _is_readable(self, path: str) -> bool:
-        # TensorFlow takes what is in front of "://" for a file system of its own.
-        if "://" in path:
+        # What is in front of "://" is a file system of TensorFlow's own; no path has a NUL.
+        if "://" in path or "\0" in path:
             return False
         real = os.path.realpath(path)
         return any(os.path.commonpath([top, real]) == top for top in self._readable)

@@ -21,6 +21,8 @@ _CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 # What TensorFlow writes calls one function by way of another; functions that call each other many
 # times over could be followed for ever.
 _MAX_CALLS = 1000
+# More than any model has. A function that assigns very often is called very often in a few bytes.
+_MAX_STORED = 2**18
 
 
 class StoredVariable(NamedTuple):
@@ -34,7 +36,7 @@ def stored_variables(graph_def: GraphDef, restore_op_name: str) -> list[StoredVa
     """What a restore operation that calls a function gives the graph's variables.
 
     Raises:
-        InvalidGraph: The function calls others without end.
+        InvalidGraph: The function calls others, or assigns, without end.
     """
     functions = {function.signature.name: function for function in graph_def.library.function}
     calls = [
@@ -54,6 +56,10 @@ def stored_variables(graph_def: GraphDef, restore_op_name: str) -> list[StoredVa
             assigned[called] = list(_assigned(function))
         names = (argument.name for argument in function.signature.input_arg)
         handle_of = dict(zip(names, handles, strict=False))
+        if len(stored) + len(assigned[called]) > _MAX_STORED:
+            raise errors.InvalidGraph(
+                f"the function that restores assigns more than {_MAX_STORED} variables"
+            )
         stored += [
             each._replace(variable=handle_of[each.variable])
             for each in assigned[called]

@@ -26,16 +26,14 @@ from ckptmgr._proto.function_pb2 import FunctionDef
 from ckptmgr.formats.dtypes import DataType
 from ckptmgr.graph.bodies import GraphBody, Node, Port
 from ckptmgr.graph.effects import PATH_INPUTS, PRINT
-from ckptmgr.graph.executor import fed_strings
 from ckptmgr.graph.frames import Links
 from ckptmgr.graph.function_bodies import FunctionBody
 from ckptmgr.graph.graph import Graph
+from ckptmgr.graph.kept import Kept
 from ckptmgr.graph.operation import Operation, Tensor
 from ckptmgr.graph.path_values import PathValues
 from ckptmgr.graph.policy import Policy
 
-#: A program that makes new operations for each run would otherwise keep what all of them need.
-_KEPT = 256
 #: These give the inputs that they have to the function that their attribute `f` names.
 _CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 #: TensorFlow may run one function with this attribute in place of another.
@@ -74,13 +72,18 @@ class RunCheck:
         self._graph = graph
         self._policy = policy
         self._body = GraphBody(graph)
-        self._kept: dict[Any, _Needed] = {}
+        self._kept: Kept[_Needed] = Kept()
 
     def check(
-        self, fetches: Sequence[Tensor | Operation], feeds: Mapping[Tensor, Any]
+        self,
+        fetches: Sequence[Tensor | Operation],
+        feeds: Mapping[Tensor, Any],
+        named: frozenset[str],
     ) -> list[HandedOn]:
         """Raise OpRefused unless everything that these fetches need may run.
 
+        Args:
+            named: The strings among what is fed that are the caller's own.
         Returns:
             Where what is fed must be fed, too, and what must run beside the fetches.
         """
@@ -91,12 +94,11 @@ class RunCheck:
         for each in needed.handed_on:
             given[self._port(each.read)] = feeds[each.value]
         values = PathValues(given, needed.given)
-        fed = fed_strings(feeds.values())
         for node in needed.touching:
-            self._check_paths(node, values, fed)
+            self._check_paths(node, values, named)
         return needed.handed_on
 
-    def _check_paths(self, node: Node, values: PathValues, fed: frozenset[str]) -> None:
+    def _check_paths(self, node: Node, values: PathValues, named: frozenset[str]) -> None:
         for path_input in PATH_INPUTS[node.op]:
             paths = None
             with suppress(errors.GraphError):
@@ -106,7 +108,9 @@ class RunCheck:
                 return
             for path in sorted(paths):
                 text = path.decode("utf-8", "surrogateescape")
-                self._policy.check_path(node.op, node.name, text, fed=fed, writes=path_input.writes)
+                self._policy.check_path(
+                    node.op, node.name, text, fed=named, writes=path_input.writes
+                )
 
     # ----------------------------------------------------------------- what a run needs
 
@@ -115,13 +119,7 @@ class RunCheck:
     ) -> _Needed:
         # As long as these are the same, only values change from run to run.
         key = fetches, feeds, self._graph.version
-        needed = self._kept.get(key)
-        if needed is None:
-            needed = self._find_needed(fetches, feeds)
-            while len(self._kept) >= _KEPT:
-                self._kept.pop(next(iter(self._kept)), None)
-            self._kept[key] = needed
-        return needed
+        return self._kept.get(key, lambda: self._find_needed(fetches, feeds))
 
     def _find_needed(
         self, fetches: Sequence[Tensor | Operation], feeds: Sequence[Tensor]
@@ -249,13 +247,16 @@ def _given(
             unclear.update(named)
     given: dict[Port, list[Port] | None] = {}
     for name, body in bodies.items():
+        inputs = None if name in unclear else _inputs(calls[name], len(body.arguments))
         for place, argument in enumerate(body.arguments):
-            given[argument] = None if name in unclear else _inputs(calls[name], place)
+            given[argument] = None if inputs is None else [ports[place] for ports in inputs]
     return given
 
 
-def _inputs(calls: Iterable[Node], place: int) -> list[Port] | None:
+def _inputs(calls: Iterable[Node], count: int) -> list[list[Port]] | None:
+    """What each call gives, once for all arguments; None where one is not sound."""
     try:
-        return [call.inputs[place] for call in calls]
-    except (errors.GraphError, IndexError):
+        inputs = [call.inputs for call in calls]
+    except errors.GraphError:
         return None
+    return inputs if all(len(ports) >= count for ports in inputs) else None

@@ -5,13 +5,13 @@ takes tensors of the first. Variables live there.
 
 TensorFlow asks nobody what an operation may touch: what a run needs is judged before it gets to run
 it (`run_check`). That alone would not do, for it computes parts of a graph, constant shapes for
-example, when it is given the graph, and reads files for that. So operations of refused types are
-replaced by ones that only fail.
+example, when it is given the graph, and reads files for that: see `stand_ins`.
 """
 
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,13 +19,12 @@ import numpy as np
 
 from ckptmgr import errors
 from ckptmgr._proto.graph_pb2 import GraphDef
-from ckptmgr._proto.node_def_pb2 import NodeDef
-from ckptmgr.formats.dtypes import DataType
-from ckptmgr.graph.dtypes import base
+from ckptmgr._proto.op_def_pb2 import OpDef
 from ckptmgr.graph.graph import Graph
 from ckptmgr.graph.operation import Operation, Tensor
 from ckptmgr.graph.policy import Policy
 from ckptmgr.graph.run_check import RunCheck
+from ckptmgr.graph.stand_ins import library_of, node_of
 
 
 class TensorFlowEngine:
@@ -49,15 +48,27 @@ class TensorFlowEngine:
         self._theirs = tf.Graph()
         self._session = tf.Session(graph=self._theirs)
         self._handed_over = 0
+        # Of several threads that run at once, one hands over what is new.
+        self._handing_over = threading.Lock()
 
-    def run(self, fetches: Sequence[Tensor | Operation], feeds: Mapping[Tensor, Any]) -> list[Any]:
+    def run(
+        self,
+        fetches: Sequence[Tensor | Operation],
+        feeds: Mapping[Tensor, Any],
+        named: frozenset[str],
+    ) -> list[Any]:
         """The values of tensors; None for operations.
 
+        Args:
+            named: The strings among what is fed that are the caller's own: paths that may be
+                touched.
         Raises:
             OpRefused: Before anything has run.
+            KernelNotFound, InvalidGraph: TensorFlow does not take the graph.
         """
-        handed_on = self._check.check(fetches, feeds)
-        self._hand_over()
+        handed_on = self._check.check(fetches, feeds, named)
+        with self._handing_over:
+            self._hand_over()
         names = [fetch.name for fetch in fetches]
         fed = {tensor.name: value for tensor, value in feeds.items()}
         # TensorFlow shall read what was judged, whatever else the graph assigns in between.
@@ -83,55 +94,47 @@ class TensorFlowEngine:
         fresh = list(itertools.islice(self._graph.get_operations(), self._handed_over, None))
         new = {op.name for op in fresh}
         graph_def = GraphDef(versions=self._graph.graph_def_versions)
-        graph_def.library.function.extend(self._graph.functions.values())
+        graph_def.library.CopyFrom(
+            library_of(self._graph.functions.values(), self._policy, self._their_op_defs())
+        )
         known: dict[str, Any] = {}
         waits: list[tuple[str, str]] = []
         for op in fresh:
-            if not self._may_be_computed(op):
-                graph_def.node.append(_stand_in(op))
-                continue
-            for tensor in op.inputs:
-                if tensor.op.name not in new:
-                    known[tensor.name] = self._theirs.get_tensor_by_name(tensor.name)
-            # An import can map tensors, but not operations to wait for.
-            earlier = [other.name for other in op.control_inputs if other.name not in new]
-            waits.extend((op.name, name) for name in earlier)
-            node = op.node_def
-            for name in earlier:
-                node.input.remove(f"^{name}")
+            node = node_of(op, self._policy)
+            if node.input:  # What stands in for an operation takes nothing.
+                for tensor in op.inputs:
+                    if tensor.op.name not in new:
+                        known[tensor.name] = self._theirs.get_tensor_by_name(tensor.name)
+                # An import can map tensors, but not operations to wait for.
+                earlier = [other.name for other in op.control_inputs if other.name not in new]
+                waits.extend((op.name, name) for name in earlier)
+                for name in earlier:
+                    node.input.remove(f"^{name}")
             graph_def.node.append(node)
         message = self._tf.GraphDef.FromString(graph_def.SerializeToString())
-        with self._theirs.as_default():
-            self._tf.import_graph_def(message, input_map=known, name="")
+        try:
+            with self._theirs.as_default():
+                self._tf.import_graph_def(message, input_map=known, name="")
+        except self._tf.errors.NotFoundError as error:
+            raise errors.KernelNotFound(f"TensorFlow does not take the graph: {error}") from error
+        except (self._tf.errors.OpError, TypeError, ValueError) as error:
+            raise errors.InvalidGraph(f"TensorFlow does not take the graph: {error}") from error
         operation = self._theirs.get_operation_by_name
         for name, other in waits:
             operation(name)._add_control_input(operation(other))
-        self._handed_over = self._graph.version
+        self._handed_over += len(fresh)
 
-    def _may_be_computed(self, op: Operation) -> bool:
-        """Whether TensorFlow may have an operation before it is known what is to be run.
+    def _their_op_defs(self) -> dict[str, OpDef]:
+        """The types of the operations in functions that TensorFlow knows."""
+        from tensorflow.python.framework import op_def_registry
 
-        What gives references is stateful, and computed in runs only.
-        """
-        gives_references = any(base(out.data_type) != out.data_type for out in op.outputs)
-        return gives_references or self._policy.may_run(op.type)
-
-
-def _stand_in(op: Operation) -> NodeDef:
-    """A node with the outputs of an operation that fails when it is run.
-
-    A PyFunc fails unless Python code has registered its token. It is stateful, so that nothing
-    computes it ahead of time.
-    """
-    node = NodeDef(name=op.name, op="PyFunc")
-    node.attr["token"].s = b"refused"
-    node.attr["Tin"].list.SetInParent()
-    types = node.attr["Tout"].list
-    types.SetInParent()
-    for output in op.outputs:
-        # An operation of an unknown type does not tell what it gives to another one.
-        types.type.append(output.data_type or DataType.DT_STRING)  # type: ignore[arg-type]
-    return node
+        used = {node.op for f in self._graph.functions.values() for node in f.node_def}
+        found = {op_type: op_def_registry.get(op_type) for op_type in used}
+        return {
+            op_type: OpDef.FromString(op_def.SerializeToString())
+            for op_type, op_def in found.items()
+            if op_def is not None
+        }
 
 
 def _scalar(value: Any) -> Any:

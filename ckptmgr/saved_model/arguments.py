@@ -64,7 +64,11 @@ def to_array(value: Any, dtype: int, shape: Shape, what: str) -> Array:
     if not are_compatible(shape, array.shape):
         raise errors.SignatureError(f"{what} must be {wanted}, found shape {array.shape}")
     # A copy: what goes into a model may stay there, in a variable, and is never changed again.
-    return array.astype(held)
+    with np.errstate(over="ignore"):  # Too large a float is infinite.
+        converted = array.astype(held)
+    if held.kind in "iu" and not np.array_equal(converted, array):
+        raise errors.SignatureError(f"{what} must be {wanted}, found numbers that do not fit")
+    return converted
 
 
 def _is_exactly(value: Any, spec: TensorSpec) -> bool:

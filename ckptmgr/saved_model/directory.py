@@ -27,12 +27,10 @@ from google.protobuf.message import DecodeError
 from ckptmgr import arguments, errors
 from ckptmgr._proto.meta_graph_pb2 import AssetFileDef, MetaGraphDef
 from ckptmgr._proto.saved_model_pb2 import SavedModel
+from ckptmgr.graph.message_files import read_message_bytes
 from ckptmgr.saved_model import constants
 from ckptmgr.storage.posix import PosixStorage
 from ckptmgr.storage.protocol import Storage
-
-# protobuf's own limit for one message, on every platform.
-_MAX_MESSAGE_BYTES = 2**31 - 1
 
 # The package of TensorFlow's messages as a file has it, and as ours are registered.
 _PACKAGE = "tensorflow."
@@ -60,18 +58,7 @@ def read_saved_model(
     path = _model_file(storage, folder)
     if path is None:
         raise errors.SavedModelNotFound(_why_not_found(storage, folder))
-    file = storage.open(path)
-    try:
-        if file.size_bytes > _MAX_MESSAGE_BYTES:
-            raise errors.MalformedGraph(
-                "larger than a SavedModel can be",
-                path=path,
-                expected=f"{_MAX_MESSAGE_BYTES} bytes at most",
-                found=file.size_bytes,
-            )
-        data = file.read(0, file.size_bytes)
-    finally:
-        file.close()
+    data = read_message_bytes(storage, path)
     try:
         return decode_text(data) if path.endswith(".pbtxt") else decode_binary(data)
     except errors.MalformedGraph as error:
@@ -105,7 +92,7 @@ def decode_text(data: bytes) -> SavedModel:
         # The binary parser limits how deep messages nest, the one for text only by Python's stack.
         return SavedModel.FromString(model.SerializeToString(deterministic=True))
     except (text_format.ParseError, ValueError, DecodeError) as error:  # also of numbers
-        raise errors.MalformedGraph(f"cannot parse as a text SavedModel: {error}") from None
+        raise errors.MalformedGraph(f"cannot parse as a text SavedModel: {error!s:.200}") from None
     except RecursionError:
         raise errors.MalformedGraph(
             "cannot parse as a text SavedModel: messages nest too deep"

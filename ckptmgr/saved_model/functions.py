@@ -11,7 +11,7 @@ Source: tensorflow/python/saved_model/load.py, load_v1_in_v2.py.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from ckptmgr import arguments, errors
@@ -58,9 +58,12 @@ class LoadedGraph:
 
         inputs, outputs = found(definition.inputs), found(definition.outputs)
 
-        def run(values: dict[str, Any]) -> dict[str, Any]:
-            feeds = dict(_feeds(inputs, values))
-            result: dict[str, Any] = self.session.run(outputs, feed_dict=feeds)
+        def run(values: dict[str, Any], given: Collection[str]) -> dict[str, Any]:
+            passed = {name: tensor for name, tensor in inputs.items() if name in given}
+            defaults = {name: tensor for name, tensor in inputs.items() if name not in given}
+            result: dict[str, Any] = self.session.run_with_brought(
+                outputs, dict(_feeds(passed, values)), dict(_feeds(defaults, values))
+            )
             return result
 
         return Signature(key, definition, run)

@@ -103,7 +103,10 @@ class SavedModelLoader:
             paths = asset_feeds(self._directory, meta_graph, import_scope)
             init_op = find_init_op(sess.graph, meta_graph, import_scope)
             if init_op is not None:
-                sess.run([init_op], feed_dict=paths)
+                # It may read its assets, and no more: the model has chosen their names.
+                assets = os.path.join(self._directory, constants.ASSETS_DIRECTORY)
+                sess.state.policy.open_for_reading(assets)
+                sess.run_with_brought([init_op], None, paths)
 
     def load(
         self,

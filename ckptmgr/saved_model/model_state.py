@@ -101,12 +101,21 @@ class ModelState:
             self._traces[name] = Trace(self, name)
         return self._traces[name]
 
-    def call(self, function: str, tensors: Sequence[Any], captures: Iterable[int]) -> list[Any]:
-        """What a function of the library gives for the caller's tensors and what it captured."""
+    def call(
+        self,
+        function: str,
+        tensors: Sequence[Any],
+        captures: Iterable[int],
+        named: frozenset[str],
+    ) -> list[Any]:
+        """What a function of the library gives for tensors and what it captured.
+
+        Args:
+            named: The strings among the tensors that are the caller's own: paths that may be
+                touched. Those that a model brings along are none.
+        """
         captured = [self.value(number) for number in captures]
-        # The paths that a model brings along are not the caller's.
-        inputs = [*tensors, *captured]
-        return self._executor.call(function, inputs, num_fed=len(tensors))
+        return self._executor.call(function, [*tensors, *captured], named)
 
     # ----------------------------------------------------------------- values
 

@@ -9,13 +9,16 @@ Source: tensorflow/python/saved_model/load.py.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from ckptmgr import errors
 from ckptmgr._proto.meta_graph_pb2 import MetaGraphDef
 from ckptmgr.graph.dtypes import as_dtype
+from ckptmgr.graph.executor import fed_strings
 from ckptmgr.graph.state import Variable
 from ckptmgr.graph.tensor_values import Array
 from ckptmgr.saved_model.arguments import CallSpec, decode_call_spec, flatten
@@ -64,10 +67,12 @@ class LoadedFunction:
     """A function of a model, which was traced once for each kind of arguments.
 
     Args:
-        call: Its parameters; None for a single trace, whose tensors have names.
+        call: Its parameters; of a single trace that has none, the names of its tensors.
     """
 
-    def __init__(self, name: str, traces: Iterable[Trace], call: CallSpec | None) -> None:
+    def __init__(
+        self, name: str, traces: Iterable[Trace], call: CallSpec | tuple[str, ...]
+    ) -> None:
         self.name = name
         self.traces = tuple(traces)
         self._call = call
@@ -78,8 +83,8 @@ class LoadedFunction:
         Raises:
             SignatureError: The arguments fit none of its traces.
         """
-        if self._call is None:
-            return self.traces[0].call_flat(args, kwargs)
+        if isinstance(self._call, tuple):
+            return self.traces[0].call_flat(self._call, args, kwargs)
         bound = self._call.bind(args, kwargs, f"function {self.name!r}")
         if not self.traces:
             raise errors.SignatureError(f"function {self.name!r} was never traced")
@@ -92,7 +97,7 @@ class LoadedFunction:
                 except errors.SignatureError as error:
                     refused.append(error)
                     continue
-                return trace.run(tensors)
+                return trace.run(tensors, _strings_in((args, kwargs)))
         raise self._no_match(refused[len(self.traces) :])
 
     def _no_match(self, refused: list[errors.SignatureError]) -> errors.SignatureError:
@@ -172,16 +177,17 @@ class LoadedModel(LoadedObject):
                 continue
             if key not in meta_graph.signature_def:
                 raise errors.MalformedGraph(f"the model does not describe its signature {key!r}")
-            trace = self._state.trace(objects[child].bare_concrete_function.concrete_function_name)
-            trace.keywords = tuple(objects[child].bare_concrete_function.argument_keywords)
+            bare = objects[child].bare_concrete_function
+            keywords = tuple(bare.argument_keywords)
             definition = meta_graph.signature_def[key]
-            if set(trace.keywords) != set(definition.inputs):
+            if set(keywords) != set(definition.inputs):
                 raise errors.MalformedGraph(
                     f"the function of signature {key!r} has other inputs",
                     expected=sorted(definition.inputs),
-                    found=sorted(trace.keywords),
+                    found=sorted(keywords),
                 )
-            signatures[key] = Signature(key, definition, trace.run_named)
+            run = _by_name(self._state.trace(bare.concrete_function_name), keywords)
+            signatures[key] = Signature(key, definition, run)
         return signatures
 
     def _functions(self) -> Mapping[str, LoadedFunction]:
@@ -213,9 +219,9 @@ class LoadedModel(LoadedObject):
             traces = [self._state.trace(name) for name in node.function.concrete_functions]
             return LoadedFunction(path, traces, decode_call_spec(node.function.function_spec))
         if kind == _BARE:
-            trace = self._state.trace(node.bare_concrete_function.concrete_function_name)
-            trace.keywords = tuple(node.bare_concrete_function.argument_keywords)
-            return LoadedFunction(path, [trace], None)
+            bare = node.bare_concrete_function
+            trace = self._state.trace(bare.concrete_function_name)
+            return LoadedFunction(path, [trace], tuple(bare.argument_keywords))
         if kind == "variable":
             variable = self._state.variable(number)
             return LoadedVariable(variable, trainable=node.variable.trainable)
@@ -224,6 +230,38 @@ class LoadedModel(LoadedObject):
         if kind == "asset":
             return LoadedAsset(os.fsdecode(self._state.value(number)[()]))
         return LoadedObject(self, number, path)
+
+
+def _by_name(
+    trace: Trace, keywords: Sequence[str]
+) -> Callable[[dict[str, Any], Collection[str]], dict[str, Any]]:
+    """A trace as a signature calls it: with its tensors by name, some of them the caller's."""
+
+    def run(values: dict[str, Any], given: Collection[str]) -> dict[str, Any]:
+        named = fed_strings(values[name] for name in given)
+        result: dict[str, Any] = trace.run([values[name] for name in keywords], named)
+        return result
+
+    return run
+
+
+def _strings_in(passed: Any) -> frozenset[str]:
+    """The strings among arguments, which nest as lists, tuples and dicts do."""
+    found: set[str] = set()
+    pending = [passed]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, Mapping):
+            pending += value.values()
+        elif isinstance(value, list | tuple):
+            pending += value
+        elif isinstance(value, str):
+            found.add(value)
+        elif isinstance(value, bytes):
+            found.add(value.decode("utf-8", "surrogateescape"))
+        elif isinstance(value, np.ndarray | np.generic) and not value.ndim:
+            pending.append(value.item())
+    return frozenset(found)
 
 
 _FUNCTION = "function"

@@ -5,8 +5,9 @@ other machines, and assets outside of the model's folder: in the graph, and in e
 called or not.
 
 Two things every model does are no finding: the operations that save and restore its variables,
-unless a signature, the initialisation or a function of the object graph leads to them; and filling
-a lookup table from a file, if that is one of the model's assets.
+unless a signature, the initialisation or a function of the object graph leads to them, or what
+restores, which loading runs, leads to one that writes; and filling a lookup table from a file, if
+that is one of the model's assets.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ DEFAULT_DENYLIST = frozenset({"PrintV2", "ReadFile", "WriteFile"})
 
 _TABLE_OPS = frozenset({"InitializeTableFromTextFile", "InitializeTableFromTextFileV2"})
 _CHECKPOINT_OPS = frozenset(PATH_INPUTS) - _TABLE_OPS
+_WRITING_OPS = frozenset(op for op, paths in PATH_INPUTS.items() if any(p.writes for p in paths))
 # How far the path of a table's file is followed, so that no graph can exhaust the stack.
 _MAX_DEPTH = 50
 
@@ -107,6 +109,8 @@ class _Places:
             _node_name(asset.tensor_info.name) for asset in directory.asset_files(meta_graph)
         }
         self._served = self._reached(self._roots())
+        restores = _node_name(meta_graph.saver_def.restore_op_name)
+        self._restored = self._reached([(None, restores)])
         self._known_assets: dict[tuple[str | None, str], bool] = {}
 
     def nodes(self) -> Iterator[tuple[str | None, NodeDef]]:
@@ -116,7 +120,9 @@ class _Places:
     def is_expected(self, place: str | None, node: NodeDef) -> bool:
         """Whether an ordinary model has such a node here."""
         if node.op in _CHECKPOINT_OPS:
-            return (place, node.name if place is None else None) not in self._served
+            where = (place, node.name if place is None else None)
+            writes = node.op in _WRITING_OPS
+            return where not in self._served and not (writes and where in self._restored)
         if node.op in _TABLE_OPS:
             inputs = _data_inputs(node)
             index = PATH_INPUTS[node.op][0].index

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from ckptmgr import errors
@@ -22,11 +22,15 @@ class Signature:
     """What a model computes, by name: arrays in, a dict of arrays out.
 
     Args:
-        run: Computes the outputs from one array per input.
+        run: Computes the outputs from one array per input, and the names of those inputs that the
+            caller gave: what the others have is the model's.
     """
 
     def __init__(
-        self, key: str, definition: SignatureDef, run: Callable[[dict[str, Any]], dict[str, Any]]
+        self,
+        key: str,
+        definition: SignatureDef,
+        run: Callable[[dict[str, Any], Collection[str]], dict[str, Any]],
     ) -> None:
         self.key = key
         self.method_name = definition.method_name
@@ -48,19 +52,27 @@ class Signature:
         Raises:
             SignatureError: An input is missing, or not of the dtype and shape that it must be.
         """
-        given = {**self._defaults, **self._named(args), **kwargs}
-        unknown = [name for name in given if name not in self.inputs]
-        missing = [name for name in self.inputs if name not in given]
+        in_order = self._named(args)
+        twice = in_order.keys() & kwargs.keys()
+        if twice:
+            raise errors.SignatureError(
+                f"signature {self.key!r} is given two values for {_listed(twice)}"
+            )
+        given = {**in_order, **kwargs}
+        values = {**self._defaults, **given}
+        unknown = [name for name in values if name not in self.inputs]
+        missing = [name for name in self.inputs if name not in values]
         if unknown or missing:
             raise errors.SignatureError(
                 f"signature {self.key!r} takes the inputs {_listed(self.inputs)}, "
-                f"found {_listed(given)}"
+                f"found {_listed(values)}"
             )
         return self._run(
             {
-                name: _input(info, given[name], f"input {name!r} of signature {self.key!r}")
+                name: _input(info, values[name], f"input {name!r} of signature {self.key!r}")
                 for name, info in self.inputs.items()
-            }
+            },
+            given,
         )
 
     def _named(self, args: tuple[Any, ...]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from ckptmgr import errors
 from ckptmgr._proto.struct_pb2 import StructuredValue
+from ckptmgr.graph.executor import fed_strings
 from ckptmgr.graph.state import released
 from ckptmgr.graph.tensor_shape import Shape
 from ckptmgr.saved_model.arguments import pack, to_array
@@ -45,34 +46,42 @@ class Trace:
         #: What it was traced with: positional arguments and named ones, nested.
         self.arguments: Any = _decoded(saved.canonicalized_input_signature) or ((), {})
         self._result = _decoded(saved.output_signature)
-        #: What its tensors are called where they are given by name.
-        self.keywords: tuple[str, ...] = ()
 
-    def run(self, tensors: Sequence[Any]) -> Any:
-        """Compute it from its tensors, in their order; the result is nested as it was."""
-        return pack(self._result, map(_given, self.run_flat(tensors)))
+    def run(self, tensors: Sequence[Any], named: frozenset[str] = frozenset()) -> Any:
+        """Compute it from its tensors, in their order; the result is nested as it was.
 
-    def run_flat(self, tensors: Sequence[Any]) -> list[Any]:
-        """Compute it from its tensors; the result is its tensors."""
+        Args:
+            named: As `run_flat` takes them.
+        """
+        return pack(self._result, map(_given, self.run_flat(tensors, named)))
+
+    def run_flat(self, tensors: Sequence[Any], named: frozenset[str] = frozenset()) -> list[Any]:
+        """Compute it from its tensors; the result is its tensors.
+
+        Args:
+            named: The strings among the tensors that the caller of the model gave: paths that may
+                be touched. Defaults, and what a checkpoint holds, are the model's.
+        """
         if len(tensors) != len(self._dtypes):
             raise errors.SignatureError(
                 f"function {self.name!r} takes {len(self._dtypes)} tensors, found {len(tensors)}"
             )
-        return self._state.call(self.name, tensors, self._captures)
+        return self._state.call(self.name, tensors, self._captures, named)
 
-    def run_named(self, tensors: Mapping[str, Any]) -> Any:
-        """Compute it from its tensors by name."""
-        return self.run([tensors[name] for name in self.keywords])
-
-    def call_flat(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    def call_flat(
+        self, keywords: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Any:
         """Compute it from values, the first in order and the others by name.
 
+        Args:
+            keywords: What its tensors are called.
         Raises:
             SignatureError: One is missing or unknown, or no tensor of the dtype and shape wanted.
         """
-        names = self.keywords or tuple(f"argument {i}" for i in range(len(self._dtypes)))
+        names = keywords or [f"argument {i}" for i in range(len(self._dtypes))]
         given = {**dict(zip(names, args, strict=False)), **kwargs}
-        if len(args) > len(names) or given.keys() != set(names):
+        are_too_many = len(given) < len(args) + len(kwargs)
+        if are_too_many or given.keys() != set(names):
             raise errors.SignatureError(
                 f"function {self.name!r} takes {', '.join(names) or 'nothing'}, found "
                 f"{len(args)} values in order and {', '.join(kwargs) or 'none'} by name"
@@ -80,12 +89,11 @@ class Trace:
         if len(names) != len(self._dtypes):
             raise errors.SignatureError(f"function {self.name!r} does not name all of its tensors")
         shapes = self._shapes()
-        return self.run(
-            [
-                to_array(given[name], dtype, shape, f"{name!r} of function {self.name!r}")
-                for name, dtype, shape in zip(names, self._dtypes, shapes, strict=True)
-            ]
-        )
+        tensors = [
+            to_array(given[name], dtype, shape, f"{name!r} of function {self.name!r}")
+            for name, dtype, shape in zip(names, self._dtypes, shapes, strict=True)
+        ]
+        return self.run(tensors, fed_strings(tensors))
 
     def _shapes(self) -> list[Shape]:
         """The shape of each of its tensors, as far as that is known."""

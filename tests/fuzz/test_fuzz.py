@@ -21,6 +21,7 @@ from ckptmgr.formats import saved_tensor_slices
 from ckptmgr.graph.graph import Graph
 from ckptmgr.graph.meta_graph import import_collected
 from ckptmgr.graph.meta_graph_files import decode_meta_graph
+from ckptmgr.graph.policy import Policy
 from ckptmgr.saved_model import loader
 from ckptmgr.storage import MemoryStorage
 from tests.fuzz import targets
@@ -122,6 +123,8 @@ def test_a_model_that_reads_a_file_outside_is_found(monkeypatch: pytest.MonkeyPa
     data = pack({**files, BINARY: model.SerializeToString()})
     targets.TARGETS["saved_model"].check(data)
     monkeypatch.setattr(loader, "asset_path", unchecked_asset)
+    targets.TARGETS["saved_model"].check(data)  # the policy refuses it, too
+    monkeypatch.setattr(Policy, "_is_readable", lambda _self, path: path.endswith(".txt"))
     with pytest.raises(Finding, match="'.*outside.txt' outside of '.*model' was touched"):
         targets.TARGETS["saved_model"].check(data)
 

@@ -346,3 +346,35 @@ def test_a_variable_that_nothing_reads_yet_is_frozen() -> None:
             session.run(graph.get_operation_by_name("v/Assign"))
             frozen = convert_variables_to_constants(session, graph.as_graph_def(), ["y"])
     assert [node.op for node in frozen.node] == ["Const", "Identity"]
+
+
+def test_functions_that_are_called_with_arguments_in_any_order() -> None:
+    """Each calls the next twice, once with two arguments exchanged: 2**14 ways to call the last."""
+    depth = 14
+    names = [f"a{n}" for n in range(2 * depth)]
+    arguments = "".join(f'input_arg {{ name: "{name}" type: DT_RESOURCE }} ' for name in names)
+
+    def call(name: str, inputs: list[str], function: str) -> str:
+        taken = " ".join(f'input: "{text}"' for text in inputs)
+        types = "type: DT_RESOURCE " * len(inputs)
+        return (
+            f'{{ name: "{name}" op: "PartitionedCall" {taken} attr {{ key: "f" value {{ func {{ '
+            f'name: "{function}" }} }} }} attr {{ key: "Tin" value {{ list {{ {types} }} }} }} }}'
+        )
+
+    functions = ""
+    for level in range(depth):
+        other = list(names)
+        other[2 * level : 2 * level + 2] = reversed(other[2 * level : 2 * level + 2])
+        calls = [call("c", names, f"f{level + 1}"), call("d", other, f"f{level + 1}")]
+        body = "".join(f"node_def {text} " for text in calls)
+        functions += f'function {{ signature {{ name: "f{level}" {arguments} }} {body} }} '
+    functions += f'function {{ signature {{ name: "f{depth}" {arguments} }} }}'
+    not_frozen = """node { name: "w" op: "Placeholder"
+      attr { key: "dtype" value { type: DT_RESOURCE } } }"""
+    graph_def = _parsed(
+        f"{_VARIABLE} {not_frozen} node {call('y', ['v', 'w'] * depth, 'f0')} "
+        f"library {{ {functions} }}"
+    )
+    with pytest.raises(errors.InvalidGraph, match="called in more than 10000 ways"):
+        convert_variables_to_constants({"v": np.float32(1.0)}, graph_def, ["y"])

@@ -75,3 +75,18 @@ def test_functions_that_are_called_often_and_hold_many_names() -> None:
     began_secs = time.process_time()
     assert len(stored_variables(called, "restore")) == 301 * 500
     assert time.process_time() - began_secs < 5
+
+
+def test_a_function_that_assigns_often_and_is_called_often() -> None:
+    called = graph_def()
+    function = called.library.function[0]
+    function.node_def.extend([function.node_def[-1]] * 2000)
+    outer = called.library.function.add()
+    outer.signature.CopyFrom(function.signature)
+    outer.signature.name = "outer"
+    for _ in range(900):
+        outer.node_def.add().CopyFrom(called.node[0])
+        outer.node_def[-1].input[:] = ["path", "v"]
+    called.node[0].attr["f"].func.name = "outer"
+    with pytest.raises(errors.InvalidGraph, match="assigns more than 262144 variables"):
+        stored_variables(called, "restore")

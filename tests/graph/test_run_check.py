@@ -3,7 +3,11 @@ from __future__ import annotations
 import os
 import shutil
 import struct
+import sys
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +22,7 @@ from ckptmgr.graph import create_op
 from ckptmgr.graph.attributes import FunctionName
 from ckptmgr.graph.construction import constant
 from ckptmgr.graph.effects import EFFECTS, PATH_INPUTS
+from ckptmgr.graph.executor import fed_strings
 from ckptmgr.graph.graph import Graph
 from ckptmgr.graph.graph_def import import_graph_def
 from ckptmgr.graph.operation import Operation, Tensor
@@ -252,6 +257,7 @@ def test_printing(engine: str, tmp_path: Path, capfd: Any) -> None:
 def test_the_table_and_what_is_refused() -> None:
     assert {"RestoreV2", "SaveV2", "InitializeTableFromTextFileV2", "PrintV2"}.isdisjoint(REFUSED)
     refused = {"ReadFile", "CSVDataset", "SqlDataset", "RpcCall", "TRTEngineOp", "DatasetFromGraph"}
+    refused |= {"Abort", "DecodeProtoV2", "EncodeProto", "XlaCustomCall", "XlaCustomCallV2"}
     assert refused <= REFUSED
     assert EFFECTS.keys() >= PATH_INPUTS.keys()
 
@@ -278,6 +284,111 @@ def test_tensorflow_reads_no_file_when_it_is_given_a_graph(tf: Any, tmp_path: Pa
     with Session(graph=graph, engine="tensorflow", allow_ops=["ReadFile"]) as session:
         assert session.run("one:0") == 1
         assert known_shape(session) == [3, 4]
+
+
+SHAPE_IN_A_FUNCTION = """function {
+  signature { name: "f" %(io)s }
+  node_def { name: "r" op: "ReadFile" input: "path" }
+  node_def { name: "d" op: "DecodeRaw" input: "r:contents:0"
+    attr { key: "out_type" value { type: DT_INT32 } } }
+  node_def { name: "v" op: "Const" %(strings)s
+    attr { key: "value" value { tensor { dtype: DT_STRING tensor_shape {} string_val: "x" } } } }
+  node_def { name: "fill" op: "Fill" input: "d:output:0" input: "v:output:0"
+    attr { key: "T" value { type: DT_STRING } } }
+  ret { key: "out" value: "fill:output:0" }
+}""".replace("%(strings)s", 'attr { key: "dtype" value { type: DT_STRING } }')
+
+
+def test_tensorflow_reads_no_file_for_a_function_when_it_is_given_a_graph(
+    tf: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "shape"
+    path.write_bytes(struct.pack("<2i", 3, 4))
+    graph = imported(calls("f"), str(path), SHAPE_IN_A_FUNCTION)
+    constant(graph, 1.0, name="one")
+    with Session(graph=graph, engine="tensorflow") as session:
+        assert session.run("one:0") == 1
+        assert known_shape(session) is None
+        with pytest.raises(errors.OpRefused, match="ReadFile operation 'r'"):
+            session.run("out:0")
+    with Session(graph=graph, engine="tensorflow", allow_ops=["ReadFile"]) as session:
+        assert session.run("out:0").shape == (3, 4)
+        assert known_shape(session) == [3, 4]
+
+
+def test_tensorflow_writes_no_file_for_a_function_when_it_is_given_a_graph(
+    tf: Any, tmp_path: Path
+) -> None:
+    """Of a type that is not known here."""
+    body = DUMPS.replace("node {", "node_def {").replace('"s"', '"s:output:0"', 2)
+    body = body.replace('name: "s:output:0"', 'name: "s"').replace(
+        'input: "d"', 'input: "d:output:0"'
+    )
+    body = body.replace('input: "v"', 'input: "v:output:0"').replace("PATH", str(tmp_path))
+    graph = Graph()
+    function = f"""library {{ function {{ signature {{ name: "f"
+      output_arg {{ name: "out" type: DT_INT32 }} }} {body}
+      ret {{ key: "out" value: "out:output:0" }} }} }}"""
+    import_graph_def(text_format.Parse(function, GraphDef()), name="", graph=graph)
+    constant(graph, 1.0, name="one")
+    attrs = {"Tin": [], "Tout": ["int32"], "f": FunctionName("f")}
+    create_op(graph, "StatefulPartitionedCall", [[]], attrs, "call")
+    with Session(graph=graph, engine="tensorflow") as session:
+        assert session.run("one:0") == 1
+        assert os.listdir(tmp_path) == []
+        with pytest.raises(errors.OpRefused, match="DebugIdentity operation 'd'"):
+            session.run("call:0")
+    with Session(graph=graph, engine="tensorflow", allow_ops=["DebugIdentity"]) as session:
+        session.run("one:0")
+    assert os.listdir(tmp_path) != []
+
+
+def test_a_type_that_tensorflow_does_not_know(tf: Any) -> None:
+    graph = Graph()
+    text = 'node { name: "n" op: "NoSuchOp" }'
+    import_graph_def(text_format.Parse(text, GraphDef()), name="", graph=graph)
+    one = constant(graph, 1.0)
+    with (
+        Session(graph=graph, engine="tensorflow") as session,
+        pytest.raises(errors.KernelNotFound, match="does not take the graph: .*'NoSuchOp'"),
+    ):
+        session.run(one)
+
+
+def test_threads_hand_a_graph_to_tensorflow_once(tf: Any) -> None:
+    graph = Graph()
+    one = constant(graph, 1.0, name="one")
+    for number in range(300):
+        create_op(graph, "Neg", [one], name=f"n{number}")
+    meeting = threading.Barrier(4)
+
+    def run(session: Session, number: int) -> Any:
+        meeting.wait(timeout=10)
+        return session.run(f"n{number}:0")
+
+    interval_secs = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with (
+            Session(graph=graph, engine="tensorflow") as session,
+            ThreadPoolExecutor(4) as threads,
+        ):
+            assert list(threads.map(run, [session] * 4, range(4))) == [-1.0] * 4
+            engine: Any = session._engine
+            assert len(engine._theirs.get_operations()) == 301
+    finally:
+        sys.setswitchinterval(interval_secs)
+
+
+@both_engines
+def test_a_path_that_no_file_has(engine: str, tmp_path: Path) -> None:
+    graph = Graph()
+    import_graph_def(library(restoring("f", "path")), name="", graph=graph)
+    call(graph, "f", constant(graph, b"a\0b"), "out")
+    with Session(graph=graph, engine=engine) as session:
+        session.state.policy.open_for_reading(str(tmp_path))
+        with pytest.raises((errors.OpRefused, errors.InvalidOperand)):
+            session.run("out:0")
 
 
 def known_shape(session: Any) -> list[int] | None:
@@ -687,7 +798,9 @@ def test_which_paths_are_known_to_be_fed(tf: Any, name: str, checkpoint: str) ->
             session.run("out:0", feeds)
     check = RunCheck(graph, Policy(["RestoreV2"]))
     fed = {graph.get_tensor_by_name(key): value for key, value in feeds.items()}
-    assert check.check([graph.get_tensor_by_name("out:0")], fed) is not None
+    assert (
+        check.check([graph.get_tensor_by_name("out:0")], fed, fed_strings(fed.values())) is not None
+    )
 
 
 def test_a_variable_still_has_what_it_is_assigned(tf: Any, checkpoint: str) -> None:
@@ -784,31 +897,46 @@ def test_functions_that_are_attributes_of_functions(default: str, attrs: dict[st
 
     graph = imported(build, "a", FUNCTIONS + FUNCTIONAL.replace("DEFAULT", default))
     with pytest.raises(errors.OpRefused, match="ReadFile operation 'r'"):
-        RunCheck(graph, Policy()).check([graph.get_tensor_by_name("out:0")], {})
+        RunCheck(graph, Policy()).check([graph.get_tensor_by_name("out:0")], {}, frozenset())
 
 
 def test_a_control_input_that_comes_later() -> None:
     graph = imported(calls("is_harmless"), "a")
     check = RunCheck(graph, Policy())
     out = graph.get_tensor_by_name("out:0")
-    check.check([out], {})
+    check.check([out], {}, frozenset())
     out.op._add_control_input(write(graph, "/no/such/file"))
     with pytest.raises(errors.OpRefused, match="WriteFile operation 'write'"):
-        check.check([out], {})
+        check.check([out], {}, frozenset())
 
 
 def test_the_walk_is_made_once_for_the_same_fetches() -> None:
     graph = imported(reads, "/no/such/file")
     check = RunCheck(graph, Policy(["ReadFile"]))
     out = graph.get_tensor_by_name("out:0")
-    check.check([out], {})
-    kept = next(iter(check._kept.values()))
-    check.check([out], {})
-    assert list(check._kept.values()) == [kept]
-    assert next(iter(check._kept.values())) is kept
-    for number in range(300):
-        check.check([constant(graph, number)], {})
-    assert len(check._kept) == 256
+    check.check([out], {}, frozenset())
+    kept = next(iter(check._kept._values.values()))
+    check.check([out], {}, frozenset())
+    assert [each is kept for each in check._kept._values.values()] == [True]
+
+
+def test_a_call_with_very_many_arguments() -> None:
+    """The inputs of each call were listed once for each of its arguments."""
+    count = 5000
+    arguments = "".join(f'input_arg {{ name: "a{n}" type: DT_STRING }} ' for n in range(count))
+    signature = (
+        f'signature {{ name: "f" {arguments} output_arg {{ name: "out" type: DT_STRING }} }}'
+    )
+    text = restoring("f", "a7").replace('signature { name: "f" %(io)s }', signature)
+    graph = Graph()
+    import_graph_def(library(text), name="", graph=graph)
+    path = constant(graph, "a")
+    attrs = {"Tout": ["string"], "f": FunctionName("f")}
+    out = create_op(graph, "StatefulPartitionedCall", [[path] * count], attrs).outputs[0]
+    began_secs = time.process_time()
+    with pytest.raises(errors.OpRefused, match="would read 'a'"):
+        RunCheck(graph, Policy()).check([out], {}, frozenset())
+    assert time.process_time() - began_secs < 5
 
 
 def test_functions_without_end() -> None:
@@ -824,11 +952,11 @@ def test_functions_without_end() -> None:
     graph = imported(is_called("f0"), "a", text)
     check = RunCheck(graph, Policy())
     with pytest.raises(errors.OpRefused, match="cannot be told"):
-        check.check([graph.get_tensor_by_name("out:0")], {})
+        check.check([graph.get_tensor_by_name("out:0")], {}, frozenset())
 
 
 def test_a_function_that_is_not_sound() -> None:
     graph = imported(calls("f"), "a", restoring("f", "missing:output:0"))
     check = RunCheck(graph, Policy())
     with pytest.raises(errors.OpRefused, match="cannot be told"):
-        check.check([graph.get_tensor_by_name("out:0")], {})
+        check.check([graph.get_tensor_by_name("out:0")], {}, frozenset())

@@ -3,6 +3,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,11 @@ import pytest
 
 from ckptmgr import errors
 from ckptmgr.graph import create_op
+from ckptmgr.graph.bodies import GraphBody
 from ckptmgr.graph.construction import constant
 from ckptmgr.graph.fetches import register_session_run_conversion_functions
 from ckptmgr.graph.graph import Graph, get_default_graph
-from ckptmgr.graph.operation import Tensor
+from ckptmgr.graph.operation import Operation, Tensor
 from ckptmgr.graph.session import (
     InteractiveSession,
     Session,
@@ -127,6 +129,7 @@ BAD_FEEDS: list[tuple[Any, Any, str]] = [
     ("x:0", [[1.0]], r"Cannot feed value of shape \(1, 1\) for Tensor x:0, which has shape \(2,\)"),
     ("x:0", ["a", "b"], "could not convert"),
     ("i:0", 2**40, "is not compatible with Tensor type"),
+    ("b:0", 2, "is not compatible with Tensor type"),
     ("missing:0", 1.0, "Cannot interpret feed_dict key as Tensor"),
     (None, 1.0, "Cannot interpret feed_dict key as Tensor"),
 ]
@@ -140,6 +143,7 @@ def test_bad_feeds_are_refused_as_in_tensorflow(
     with tf.Graph().as_default() as theirs:
         tf1.placeholder(tf.float32, (2,), "x")
         tf1.placeholder(tf.int32, (), "i")
+        tf1.placeholder(tf.bool, (), "b")
     with (
         tf1.Session(graph=theirs) as session,
         pytest.raises((TypeError, ValueError), match=message) as wanted,
@@ -148,6 +152,7 @@ def test_bad_feeds_are_refused_as_in_tensorflow(
     ours = Graph()
     placeholder(ours, "float32", (2,))
     placeholder(ours, "int32", (), "i")
+    placeholder(ours, "bool", (), "b")
     with Session(graph=ours) as session, pytest.raises(errors.GraphError, match=message) as found:
         session.run("x:0", {key: value})
     assert isinstance(found.value, wanted.type)
@@ -280,6 +285,22 @@ def test_several_threads_may_run(graph: Graph) -> None:
         for thread in threads:
             thread.join()
     assert not failures
+
+
+def test_threads_that_need_a_node_at_once_get_the_same(graph: Graph) -> None:
+    """With two nodes for it in one plan, an operation would run twice."""
+    meeting = threading.Barrier(2)
+
+    class Together(GraphBody):
+        def _place(self, operation: Operation) -> int:
+            meeting.wait(timeout=10)
+            return super()._place(operation)
+
+    body = Together(graph)
+    operation = graph.get_operation_by_name("nothing")
+    with ThreadPoolExecutor(2) as threads:
+        first, second = threads.map(body.node, [operation] * 2)
+    assert first is second is body.node(operation)
 
 
 def test_tensorflow_as_the_engine(tf: Any, graph: Graph) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from google.protobuf import text_format
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -428,6 +429,113 @@ def test_a_path_that_a_function_captured(golden: Path, tmp_path: Path) -> None:
         saved_model.load(path.parent)
     allowed = saved_model.load(path.parent, allow_ops=["InitializeTableFromTextFileV2"])
     assert_close(allowed.lookup(["bar"])["ids"], i64([0]), 0)
+
+
+RESTORES = """
+node { name: "path" op: "Placeholder" attr { key: "dtype" value { type: DT_STRING } } }
+node { name: "n" op: "Const" attr { key: "dtype" value { type: DT_STRING } }
+  attr { key: "value" value { tensor { dtype: DT_STRING tensor_shape { dim { size: 1 } }
+    string_val: "t" } } } }
+node { name: "s" op: "Const" attr { key: "dtype" value { type: DT_STRING } }
+  attr { key: "value" value { tensor { dtype: DT_STRING tensor_shape { dim { size: 1 } }
+    string_val: "" } } } }
+node { name: "out" op: "RestoreV2" input: "path" input: "n" input: "s"
+  attr { key: "dtypes" value { list { type: DT_FLOAT } } } }
+"""
+
+
+def test_a_path_that_is_the_default_of_an_input(tmp_path: Path) -> None:
+    graph = meta_graph("serve")
+    text_format.Parse(RESTORES, graph.graph_def)
+    add_signature(graph, "restore", inputs="path", outputs="out")
+    definition = graph.signature_def["restore"]
+    definition.inputs["path"].dtype = 7  # type: ignore[assignment]
+    default = definition.defaults["path"]
+    default.dtype = 7  # type: ignore[assignment]
+    default.tensor_shape.SetInParent()
+    default.string_val.append(str(tmp_path / "run").encode())
+    model = saved_model.load(write(tmp_path / "model", graph))
+
+    with pytest.raises(errors.OpRefused, match=r"would read '.*run', a path that it brought along"):
+        model.signatures["restore"]()
+    with pytest.raises(errors.OperandNotFound, match="Failed to find any matching files"):
+        model.signatures["restore"](path=str(tmp_path / "run"))
+
+
+RESTORES_IN_A_FUNCTION = """
+graph_def { library { function {
+  signature { name: "restore" input_arg { name: "path" type: DT_STRING }
+    output_arg { name: "out" type: DT_FLOAT } }
+  node_def { name: "n" op: "Const" attr { key: "dtype" value { type: DT_STRING } }
+    attr { key: "value" value { tensor { dtype: DT_STRING tensor_shape { dim { size: 1 } }
+      string_val: "t" } } } }
+  node_def { name: "s" op: "Const" attr { key: "dtype" value { type: DT_STRING } }
+    attr { key: "value" value { tensor { dtype: DT_STRING tensor_shape { dim { size: 1 } }
+      string_val: "" } } } }
+  node_def { name: "r" op: "RestoreV2" input: "path" input: "n:output:0" input: "s:output:0"
+    attr { key: "dtypes" value { list { type: DT_FLOAT } } } }
+  ret { key: "out" value: "r:tensors:0" }
+} } }
+object_graph_def {
+  nodes { children { node_id: 1 local_name: "f" } children { node_id: 2 local_name: "g" }
+    children { node_id: 3 local_name: "signatures" } user_object {} }
+  nodes { function { concrete_functions: "restore" function_spec { fullargspec {
+    named_tuple_value { name: "FullArgSpec"
+      values { key: "args" value { list_value { values { string_value: "path" } } } }
+      values { key: "defaults" value { tuple_value { values { string_value: "%s" } } } }
+  } } } } }
+  nodes { bare_concrete_function { concrete_function_name: "restore" argument_keywords: "p" } }
+  nodes { children { node_id: 4 local_name: "restore" } user_object {} }
+  nodes { bare_concrete_function { concrete_function_name: "restore" argument_keywords: "path" } }
+  concrete_functions { key: "restore" value {
+    canonicalized_input_signature { tuple_value {
+      values { tuple_value { values {
+        tensor_spec_value { shape {} dtype: DT_STRING } } } } values { dict_value {} } } }
+    output_signature { dict_value { fields { key: "out" value {
+      tensor_spec_value { shape {} dtype: DT_FLOAT } } } } }
+  } }
+}
+"""
+
+
+def restoring(tmp_path: Path) -> Any:
+    """A model of TensorFlow 2 whose function restores from the path that it is given."""
+    graph = meta_graph("serve")
+    text_format.Parse(RESTORES_IN_A_FUNCTION % (tmp_path / "run"), graph)
+    add_signature(graph, "restore", inputs="path", outputs="out")
+    graph.signature_def["restore"].inputs["path"].dtype = 7  # type: ignore[assignment]
+    return saved_model.load(write(tmp_path / "model", graph))
+
+
+@pytest.mark.parametrize("kind", ["text", "bytes", "array"])
+def test_a_path_that_is_the_default_of_a_parameter(tmp_path: Path, kind: str) -> None:
+    model = restoring(tmp_path)
+    path = str(tmp_path / "run")
+    given = {"text": path, "bytes": path.encode(), "array": np.array(path.encode(), object)}
+
+    with pytest.raises(errors.OpRefused, match=r"would read '.*run', a path that it brought along"):
+        model.f()
+    with pytest.raises(errors.OperandNotFound, match="Failed to find any matching files"):
+        model.f(given[kind])
+
+
+def test_a_function_that_two_objects_give_other_names(tmp_path: Path) -> None:
+    model = restoring(tmp_path)
+    path = str(tmp_path / "run")
+
+    for call in (model.signatures["restore"], model.g):
+        with pytest.raises(errors.OperandNotFound, match="Failed to find any matching files"):
+            call(path)
+    with pytest.raises(errors.OperandNotFound, match="Failed to find any matching files"):
+        model.signatures["restore"](path=path)
+
+
+def test_two_values_for_one_input(tmp_path: Path) -> None:
+    model = restoring(tmp_path)
+    with pytest.raises(errors.SignatureError, match="'restore' is given two values for 'path'"):
+        model.signatures["restore"]("a", path="b")
+    with pytest.raises(errors.SignatureError, match="takes p, found 1 values in order and p by"):
+        model.g("a", p="b")
 
 
 @settings(max_examples=60)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from google.protobuf import text_format
 
 from ckptmgr import errors
 from ckptmgr.graph.construction import create_op
@@ -141,8 +143,6 @@ def test_several_operations_that_set_a_model_up() -> None:
 
 def test_an_init_operation_that_reads_other_files(golden: Path, tmp_path: Path) -> None:
     """A constant that is no asset names a file outside of the model."""
-    import shutil
-
     target = tmp_path / "model"
     shutil.copytree(golden / "saved_model_tf1" / "export", target)
     model = read_saved_model(target)
@@ -155,3 +155,32 @@ def test_an_init_operation_that_reads_other_files(golden: Path, tmp_path: Path) 
         pytest.raises(errors.OpRefused, match="a path that it brought along"),
     ):
         load(session, ["serve"], target)
+
+
+def test_an_init_operation_that_writes_to_an_asset(golden: Path, tmp_path: Path) -> None:
+    """What is fed for an asset is a path that the model chose: it may read that file only."""
+    target = tmp_path / "model"
+    shutil.copytree(golden / "saved_model_tf1" / "export", target)
+    model = read_saved_model(target)
+    graph = model.meta_graphs[0]
+    text = f"""
+    node {{ name: "n" op: "Const" {STRINGS % "t"} }}
+    node {{ name: "s" op: "Const" {STRINGS % ""} }}
+    node {{ name: "saves" op: "SaveV2" input: "vocab_path" input: "n" input: "s" input: "n"
+      attr {{ key: "dtypes" value {{ list {{ type: DT_STRING }} }} }} }}
+    """
+    text_format.Merge(text, graph.graph_def)
+    graph.collection_def.pop("saved_model_main_op", None)
+    graph.collection_def["legacy_init_op"].node_list.value[:] = ["saves"]
+    (target / "saved_model.pb").write_bytes(model.SerializeToString())
+
+    with (
+        Session(graph=Graph()) as session,
+        pytest.raises(errors.OpRefused, match="would write '.*vocab_src.txt', a path that it"),
+    ):
+        load(session, ["serve"], target)
+    assert [path.name for path in (target / "assets").iterdir()] == ["vocab_src.txt"]
+
+
+STRINGS = """attr { key: "dtype" value { type: DT_STRING } } attr { key: "value" value { tensor {
+  dtype: DT_STRING tensor_shape { dim { size: 1 } } string_val: "%s" } } }"""

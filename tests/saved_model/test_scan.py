@@ -41,7 +41,8 @@ def test_every_operation_is_one_of_tensorflow(tf: Any) -> None:
     from tensorflow.python.framework import op_def_registry
 
     unknown = {op for op in EFFECTS if op_def_registry.get(op) is None}
-    assert unknown == {"RemoteFusedGraphExecute", "TRTEngineOp"}  # of TensorFlow 1, and of GPUs
+    of_gpus = {"InitializeTRTResource", "SerializeTRTResource", "TRTEngineOp"}
+    assert unknown == {"RemoteFusedGraphExecute", *of_gpus}  # of TensorFlow 1, and of GPUs
 
 
 def test_whatever_a_session_refuses_is_found() -> None:
@@ -101,6 +102,18 @@ def test_initialisation_that_saves(key: str) -> None:
     graph = with_saver(None)
     graph.collection_def[key].node_list.value.append("out")
     assert found(graph) == [("SaveV2", None)]
+
+
+@pytest.mark.parametrize("place", [None, "__inference_save_1"])
+def test_restoring_that_saves(place: str | None) -> None:
+    """Loading runs it, whatever it is."""
+    graph = with_saver(place)
+    graph.saver_def.restore_op_name = "restore"
+    graph.graph_def.node.extend([node("restore", "NoOp", "^r"), node("r", "RestoreV2")])
+    assert found(graph) == []
+
+    graph.graph_def.node[-2].input.append("^out")
+    assert found(graph) == [("SaveV2", place)]
 
 
 def test_a_function_that_saves() -> None:

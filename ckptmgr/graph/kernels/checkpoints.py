@@ -16,8 +16,8 @@ tensorflow/core/kernels/save_restore_tensor.cc.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -308,21 +308,22 @@ def _write_unmerged(context: KernelContext) -> None:
 
 def _write_bundle(context: KernelContext, prefix: str, shards: list[list[NamedTensor]]) -> None:
     naming.validate_prefix(prefix)
-    directory, options = _prepare(context, prefix)
-    staged = writer.stage(context.storage, prefix, shards, options)
-    _publish(staged, directory, prefix)
+    with _saving(context, prefix) as (directory, options):
+        staged = writer.stage(context.storage, prefix, shards, options)
+        _publish(staged, directory, prefix)
 
 
 def _write_v1(context: KernelContext, path: str, tensors: list[NamedTensor]) -> None:
     naming.validate_prefix(path)
-    directory, options = _prepare(context, path)
-    staged = v1_writer.stage_v1(context.storage, path, [tensors], options)
-    _publish(staged, directory, path)
+    with _saving(context, path) as (directory, options):
+        staged = v1_writer.stage_v1(context.storage, path, [tensors], options)
+        _publish(staged, directory, path)
 
 
-def _prepare(
+@contextmanager
+def _saving(
     context: KernelContext, prefix: str
-) -> tuple[RunDirectory | None, writer.WriteOptions]:
+) -> Iterator[tuple[RunDirectory | None, writer.WriteOptions]]:
     """The directory, where others of this package write to it, and how to write there.
 
     As in TensorFlow, the directory is made if only its last part is missing.
@@ -334,12 +335,14 @@ def _prepare(
         if context.state.durable:
             storage.sync_dir(naming.directory_of(path))
     if storage.stat(naming.internal_directory(path)) is None:
-        return None, writer.WriteOptions(naming.new_token(), context.state.durable)
+        yield None, writer.WriteOptions(naming.new_token(), context.state.durable)
+        return
     directory = context.state.writers.directory(path)
-    if not directory.is_registered:
-        with directory.locked():
-            directory.register_writer()
-    return directory, writer.WriteOptions(directory.token, context.state.durable)
+    with directory.saving():
+        if not directory.is_registered:
+            with directory.locked():
+                directory.register_writer()
+        yield directory, writer.WriteOptions(directory.token, context.state.durable)
 
 
 def _publish(
