@@ -280,8 +280,8 @@ class UninitializedVariable(FailedPrecondition, RuntimeError):
     """A variable was read before it had a value."""
 
 
-class ExecutionFailed(Internal, RuntimeError):
-    """An operation could not be computed; `__cause__` is why.
+class ExecutionFailed(CheckpointError, RuntimeError):
+    """An operation could not be computed; `__cause__` is why. Raised as one of those below.
 
     Args:
         problem: What went wrong, without the operation.
@@ -303,6 +303,12 @@ def _rebuild_execution_failed(
     kind: type[ExecutionFailed], problem: str, node: str, op_type: str
 ) -> ExecutionFailed:
     return kind(problem, node=node, op_type=op_type)
+
+
+class KernelFailed(ExecutionFailed, Internal):
+    """What computes an operation failed, and nothing says that its operands are why."""
+
+    error_code = Internal.error_code
 
 
 class InvalidOperand(ExecutionFailed, InvalidArgument):

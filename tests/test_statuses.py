@@ -22,7 +22,7 @@ RAISED = [
     (errors.MalformedGraph("bytes", path="/x"), tf_errors.DataLossError, 15),
     (errors.UninitializedVariable("w"), tf_errors.FailedPreconditionError, 9),
     (errors.KernelNotFound("Conv9D"), tf_errors.UnimplementedError, 12),
-    (errors.ExecutionFailed("x", node="n", op_type="T"), tf_errors.InternalError, 13),
+    (errors.KernelFailed("x", node="n", op_type="T"), tf_errors.InternalError, 13),
     (errors.InvalidOperand("x", node="n", op_type="T"), tf_errors.InvalidArgumentError, 3),
     (errors.OperandNotFound("x", node="n", op_type="T"), tf_errors.NotFoundError, 5),
     (errors.OperandDamaged("x", node="n", op_type="T"), tf_errors.DataLossError, 15),

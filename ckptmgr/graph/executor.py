@@ -252,7 +252,7 @@ def _compute(step: Step, values: list[Any], context: KernelContext) -> None:
             return
         result = (result,)
     if len(result) != step.num_outputs:
-        raise errors.ExecutionFailed(
+        raise errors.KernelFailed(
             f"its kernel must give {step.num_outputs} outputs, found {len(result)}",
             node=step.node.name,
             op_type=step.node.op,
@@ -342,17 +342,21 @@ _TELL_ENOUGH = (
     errors.OpRefused,
     errors.UninitializedVariable,
 )
+#: What NumPy raises where shapes, indices or types do not fit.
+_OF_NUMPY = (ValueError, TypeError, IndexError)
 _NOT_FOUND = (errors.TensorNotFound, errors.CheckpointNotFound, errors.FileMissing)
 
 
 def _failure(node: Node, error: Exception) -> errors.ExecutionFailed:
-    kind = errors.ExecutionFailed
+    kind: type[errors.ExecutionFailed] = errors.KernelFailed
     if isinstance(error, _NOT_FOUND):
         kind = errors.OperandNotFound
     elif isinstance(error, errors.InvalidArgument | errors.GraphError):
         kind = errors.InvalidOperand
     elif isinstance(error, errors.CorruptCheckpoint):
         kind = errors.OperandDamaged
+    elif isinstance(error, _OF_NUMPY):
+        kind = errors.InvalidOperand
     text = str(error) or type(error).__name__
     if not isinstance(error, errors.CheckpointError):
         text = f"{type(error).__name__}: {text}"

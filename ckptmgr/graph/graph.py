@@ -229,7 +229,9 @@ class Graph:
         return self._controls.enter([self._as_operation(item) for item in control_inputs])
 
     def _as_operation(self, item: Any) -> Operation:
-        element = self.as_graph_element(item)
+        # Whoever waits for a variable with a handle, or for its change, does not read it.
+        has_handle = isinstance(getattr(item, "handle", None), Tensor)
+        element = self.as_graph_element(item.op if has_handle else item)
         return element.op if isinstance(element, Tensor) else element
 
     def device(self, device_name_or_function: Any) -> AbstractContextManager[None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
@@ -16,21 +15,19 @@ class Kept(Generic[_Value]):
     """Values by key. Several threads may ask at a time."""
 
     def __init__(self) -> None:
+        # Without a lock, which could be neither copied nor pickled with a loaded model.
         self._values: dict[Hashable, _Value] = {}
-        self._lock = threading.Lock()
 
     def get(self, key: Hashable, make: Callable[[], _Value]) -> _Value:
         """The value of a key; made, perhaps by several threads at once, where there is none."""
         found = self._values.get(key)
         if found is not None:
             return found
-        made = make()
-        with self._lock:
-            found = self._values.setdefault(key, made)
-            while len(self._values) > KEPT:
-                del self._values[next(iter(self._values))]
+        found = self._values.setdefault(key, make())
+        # A list at once: another thread may add and drop meanwhile.
+        for old in list(self._values)[:-KEPT]:
+            self._values.pop(old, None)
         return found
 
     def clear(self) -> None:
-        with self._lock:
-            self._values.clear()
+        self._values.clear()

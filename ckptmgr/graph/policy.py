@@ -55,16 +55,16 @@ class Policy:
         self._readable: set[str] = set()
 
     def open_for_reading(self, directory: str) -> None:
-        """Let graphs read the files below a directory: the assets of a model."""
-        self._readable.add(os.path.realpath(directory))
+        """Let graphs read the files below a directory, the assets of a model; not below a link."""
+        parent, name = os.path.split(os.path.abspath(directory))
+        self._readable.add(os.path.join(os.path.realpath(parent), name))
 
     def check_type(self, op_type: str, node_name: str) -> None:
         """Raise OpRefused unless operations of a type may run at all."""
         if not self.may_run(op_type):
             raise errors.OpRefused(
                 f"{op_type} operation {node_name!r} touches files or processes of this machine and "
-                f"was not run; if you trust the graph, allow it with "
-                f"Session(allow_ops=({op_type!r},))"
+                f"was not run; if you trust the graph, {_how_to_allow(op_type)}"
             )
 
     def may_run(self, op_type: str) -> bool:
@@ -85,9 +85,8 @@ class Policy:
             return
         raise errors.OpRefused(
             f"{op_type} operation {node_name!r} of an imported graph would "
-            f"{'write' if writes else 'read'} {path!r}, a path that it brought along, and was not "
-            f"run; feed the path, or if you trust the graph, allow the operation with "
-            f"Session(allow_ops=({op_type!r},))"
+            f"{'write' if writes else 'read'} {_told(path)}, a path that it brought along, and was "
+            f"not run; feed the path, or if you trust the graph, {_how_to_allow(op_type)}"
         )
 
     def check_unknown_path(self, op_type: str, node_name: str) -> None:
@@ -96,7 +95,7 @@ class Policy:
             raise errors.OpRefused(
                 f"{op_type} operation {node_name!r} of an imported graph was not run: what path it "
                 f"would touch cannot be told before it runs; feed the path, or if you trust the "
-                f"graph, allow the operation with Session(allow_ops=({op_type!r},))"
+                f"graph, {_how_to_allow(op_type)}"
             )
 
     def check_stream(self, node_name: str, stream: bytes) -> None:
@@ -104,7 +103,7 @@ class Policy:
         if stream not in _STREAMS and PRINT not in self._allowed:
             raise errors.OpRefused(
                 f"{PRINT} operation {node_name!r} would write to {stream!r:.200} and was not run; "
-                f"if you trust the graph, allow it with Session(allow_ops=({PRINT!r},))"
+                f"if you trust the graph, {_how_to_allow(PRINT)}"
             )
 
     def _is_readable(self, path: str) -> bool:
@@ -117,3 +116,14 @@ class Policy:
 
 def _is_derived(path: str, fed: str) -> bool:
     return bool(fed) and path.startswith(fed) and bool(_DERIVED.fullmatch(path, len(fed)))
+
+
+def _told(path: str) -> str:
+    """A path, and what it leads to where there are links in it, as in a cache of a model hub."""
+    if "\0" in path or os.path.realpath(path) == os.path.abspath(path):
+        return repr(path)
+    return f"{path!r}, which leads to {os.path.realpath(path)!r}"
+
+
+def _how_to_allow(op_type: str) -> str:
+    return f"allow it with allow_ops=({op_type!r},), of Session or of saved_model.load"

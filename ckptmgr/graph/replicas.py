@@ -8,7 +8,7 @@ Source: tensorflow/python/ops/variables.py, tensorflow/core/framework/variable.p
 from __future__ import annotations
 
 import enum
-from typing import Any
+from typing import Any, TypeVar
 
 from ckptmgr import errors
 
@@ -32,6 +32,9 @@ class VariableAggregation(enum.Enum):
     ONLY_FIRST_TOWER = 3  # noqa: PIE796 - its older name
 
 
+_Kind = TypeVar("_Kind", VariableSynchronization, VariableAggregation)
+
+
 def checked_replication(
     synchronization: Any, aggregation: Any, trainable: bool | None, name: str | None
 ) -> tuple[VariableSynchronization, VariableAggregation, bool]:
@@ -43,20 +46,17 @@ def checked_replication(
     Raises:
         GraphError: There is no such member.
     """
-    found = []
-    for kind, value, what in (
-        (VariableSynchronization, synchronization, "synchronization"),
-        (VariableAggregation, aggregation, "aggregation"),
-    ):
-        try:
-            found.append(kind(0 if value is None else value))
-        except ValueError:
-            raise errors.GraphError(
-                f"Invalid variable {what} mode: {value} for variable: {name}"
-            ) from None
-    when, how = found
-    assert isinstance(when, VariableSynchronization)
-    assert isinstance(how, VariableAggregation)
+    when = _member(VariableSynchronization, synchronization, "synchronization", name)
+    how = _member(VariableAggregation, aggregation, "aggregation", name)
     if trainable is None:
         trainable = when is not VariableSynchronization.ON_READ
     return when, how, trainable
+
+
+def _member(kind: type[_Kind], value: Any, what: str, name: str | None) -> _Kind:
+    try:
+        return kind(0 if value is None else value)
+    except ValueError:
+        raise errors.GraphError(
+            f"Invalid variable {what} mode: {value} for variable: {name}"
+        ) from None

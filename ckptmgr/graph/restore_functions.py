@@ -15,7 +15,7 @@ from ckptmgr import errors
 from ckptmgr._proto.function_pb2 import FunctionDef
 from ckptmgr._proto.graph_pb2 import GraphDef
 from ckptmgr._proto.node_def_pb2 import NodeDef
-from ckptmgr.graph.tensor_values import Array, decode_tensor
+from ckptmgr.formats.dtypes import DataType
 
 _CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 # What TensorFlow writes calls one function by way of another; functions that call each other many
@@ -82,18 +82,15 @@ def _taken(node: NodeDef) -> list[str]:
 def _assigned(function: FunctionDef) -> Iterator[StoredVariable]:
     """What a function assigns; the variable is what it is within the function."""
     nodes = {node.name: node for node in function.node_def}
-    constants = _Constants(nodes)
     for node in function.node_def:
         taken = _taken(node)
         if node.op == "AssignVariableOp" and len(taken) > 1:
-            read = _read_by(taken[1], nodes, constants)
+            read = _read_by(taken[1], nodes)
             if read is not None:
                 yield StoredVariable(taken[0], *read)
 
 
-def _read_by(
-    text: str, nodes: Mapping[str, NodeDef], constants: _Constants
-) -> tuple[str, str] | None:
+def _read_by(text: str, nodes: Mapping[str, NodeDef]) -> tuple[str, str] | None:
     """The name and the slice of the stored tensor that a value is; None if it is none."""
     name, _, port = text.partition(":")
     node = nodes.get(name)
@@ -105,25 +102,19 @@ def _read_by(
     index = port.partition(":")[2] or "0"
     if not (index.isascii() and index.isdigit()):
         return None
-    key, slice_spec = (constants.text(text, int(index[:10])) for text in node.input[1:3])
+    key, slice_spec = (_text(nodes, text, int(index[:10])) for text in node.input[1:3])
     return None if key is None or slice_spec is None else (key, slice_spec)
 
 
-class _Constants:
-    """The texts in the constants of a function: each has those of all variables."""
-
-    def __init__(self, nodes: Mapping[str, NodeDef]) -> None:
-        self._nodes = nodes
-        self._decoded: dict[str, Array] = {}
-
-    def text(self, name: str, number: int) -> str | None:
-        """One of the texts that a constant holds; None if it holds no such one."""
-        node = self._nodes.get(name.partition(":")[0])
-        if node is None or node.op != "Const":
-            return None
-        if node.name not in self._decoded:
-            self._decoded[node.name] = decode_tensor(node.attr["value"].tensor)
-        values = self._decoded[node.name]
-        # Without a list of all: a few bytes can say that one text is repeated 2**50 times.
-        value = values.flat[number] if number < values.size else None
-        return value.decode("utf-8", "replace") if isinstance(value, bytes) else None
+def _text(nodes: Mapping[str, NodeDef], source: str, number: int) -> str | None:
+    """One of the texts in a constant vector; None if it holds no such one."""
+    node = nodes.get(source.partition(":")[0])
+    if node is None or node.op != "Const":
+        return None
+    tensor = node.attr["value"].tensor
+    sizes = [dim.size for dim in tensor.tensor_shape.dim[:2]]
+    if int(tensor.dtype) != DataType.DT_STRING or len(sizes) != 1 or number >= sizes[0]:
+        return None
+    # The last stands for all that follow, perhaps 2**50 of them: an array would be too much.
+    texts = tensor.string_val
+    return texts[min(number, len(texts) - 1)].decode("utf-8", "replace") if texts else ""

@@ -155,14 +155,15 @@ def find_reads(restore_op: Operation) -> list[Read]:
 def _reads_of(op: Operation) -> Iterator[Read]:
     names, specs = op.inputs[1].op, op.inputs[2].op
     if names.type == "Const" and specs.type == "Const":
-        values = [constant.get_attr("value") for constant in (names, specs)]
-        sizes = [value.size for value in values]
+        # Before they are decoded: a few bytes can say that one text is repeated 2**50 times.
+        sizes = [constant.outputs[0].shape.num_elements() for constant in (names, specs)]
         if not sizes[0] == sizes[1] == len(op.outputs):
             raise errors.InvalidGraph(
                 f"{op.type} operation {op.name!r} must give a tensor per name and per slice: it "
                 f"has {sizes[0]} names, {sizes[1]} slices and {len(op.outputs)} outputs"
             )
-        for name, spec, output in zip(*map(_texts, values), op.outputs, strict=True):
+        texts = [_texts(constant.get_attr("value")) for constant in (names, specs)]
+        for name, spec, output in zip(*texts, op.outputs, strict=True):
             yield Read(name, spec, output)
 
 

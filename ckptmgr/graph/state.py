@@ -11,6 +11,7 @@ what goes out, unless nobody else can hold it.
 from __future__ import annotations
 
 import secrets
+import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -35,15 +36,23 @@ class Variable:
 
     Args:
         shape: What its operation says of it.
+    Attributes:
+        lock: Held by a change that begins with the value there is: of those that several threads
+            make at once, none gets lost.
     """
 
-    __slots__ = ("_value", "dtype", "name", "shape")
+    __slots__ = ("_value", "dtype", "lock", "name", "shape")
 
     def __init__(self, name: str, dtype: DataType, shape: Shape) -> None:
         self.name = name
         self.dtype = dtype
         self.shape = shape
+        self.lock = threading.RLock()
         self._value: Array | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Locks are neither copied nor pickled: whatever is made of this one has its own.
+        return Variable, (self.name, self.dtype, self.shape), (None, {"_value": self._value})
 
     @property
     def is_initialized(self) -> bool:
@@ -70,7 +79,9 @@ class Variable:
                 f"Assign requires shapes of both tensors to match. lhs shape= "
                 f"{_in_brackets(expected)} rhs shape= {_in_brackets(value.shape)}"
             )
-        self._value = frozen(value)
+        kept = frozen(value)
+        with self.lock:
+            self._value = kept
 
     def forget(self) -> None:
         """Be uninitialized again."""

@@ -202,16 +202,13 @@ def _zero(held: np.dtype[Any]) -> Array:
 # Several values and then a repetition: TensorFlow writes this to save space, and only for what it
 # had in memory. A message of some bytes must not take all of it here.
 _MAX_REPEATED_BYTES = 2**28
-# Strings it never writes so; and they are decoded where a graph only is looked at, for names.
-_MAX_REPEATED_STRINGS_BYTES = 2**19
 
 
 def _with_last_repeated(values: Array, elements: int) -> Array:
-    most = _MAX_REPEATED_STRINGS_BYTES if values.dtype.hasobject else _MAX_REPEATED_BYTES
-    if elements * values.itemsize > most:
+    if elements * values.itemsize > _MAX_REPEATED_BYTES:
         raise errors.InvalidGraph(
             f"a constant of {elements} elements has {values.size} values and repeats the last; "
-            f"at most {most // values.itemsize} elements are decoded from that"
+            f"at most {_MAX_REPEATED_BYTES // values.itemsize} elements are decoded from that"
         )
     array = np.empty(elements, values.dtype)
     array[: values.size] = values

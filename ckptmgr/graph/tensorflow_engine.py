@@ -153,7 +153,7 @@ def _failure(error: Any) -> errors.CheckpointError:
         "DataLossError": errors.OperandDamaged,
         "OutOfRangeError": errors.LimitReached,
     }
-    kind = kinds.get(type(error).__name__, errors.ExecutionFailed)
+    kind = kinds.get(type(error).__name__, errors.KernelFailed)
     return kind(
         text, node=op.name if op is not None else "", op_type=op.type if op is not None else ""
     )

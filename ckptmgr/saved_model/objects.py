@@ -8,8 +8,9 @@ Source: tensorflow/python/saved_model/load.py.
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -186,7 +187,9 @@ class LoadedModel(LoadedObject):
                     expected=sorted(definition.inputs),
                     found=sorted(keywords),
                 )
-            run = _by_name(self._state.trace(bare.concrete_function_name), keywords)
+            # No function of its own, which could not be pickled with the model.
+            trace = self._state.trace(bare.concrete_function_name)
+            run = functools.partial(_run_by_name, trace, keywords)
             signatures[key] = Signature(key, definition, run)
         return signatures
 
@@ -232,17 +235,13 @@ class LoadedModel(LoadedObject):
         return LoadedObject(self, number, path)
 
 
-def _by_name(
-    trace: Trace, keywords: Sequence[str]
-) -> Callable[[dict[str, Any], Collection[str]], dict[str, Any]]:
-    """A trace as a signature calls it: with its tensors by name, some of them the caller's."""
-
-    def run(values: dict[str, Any], given: Collection[str]) -> dict[str, Any]:
-        named = fed_strings(values[name] for name in given)
-        result: dict[str, Any] = trace.run([values[name] for name in keywords], named)
-        return result
-
-    return run
+def _run_by_name(
+    trace: Trace, keywords: Sequence[str], values: dict[str, Any], given: Collection[str]
+) -> dict[str, Any]:
+    """Compute a trace as a signature does: its tensors by name, some of them the caller's."""
+    named = fed_strings(values[name] for name in given)
+    result: dict[str, Any] = trace.run([values[name] for name in keywords], named)
+    return result
 
 
 def _strings_in(passed: Any) -> frozenset[str]:

@@ -342,7 +342,7 @@ def test_variables_begin_with_a_checkpoint(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("assignment_map", "error", "message"),
     [
-        ({"a/x": "w"}, errors.TensorNotFound, "Tensor a/x is not found in"),
+        ({"a/ww": "w"}, errors.TensorNotFound, "checkpoint. Did you mean 'a/w'"),
         ({"a/b": "w"}, errors.ShapeMismatch, "Shape of variable w:0 ((2,)) doesn't match"),
         ({"a/w": "ww"}, errors.GraphError, "there is no variable 'ww'"),
         ({"a": "/"}, errors.GraphError, "a scope is assigned as 'scope/': 'other_scope/'"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,23 @@ def test_open_directories_are_read_but_not_written(
     policy.check_path("Restore", "restore", "vocabulary.txt", fed=(), writes=False)
     with pytest.raises(errors.OpRefused, match="would read 'file:///etc/passwd'"):
         policy.check_path("Restore", "restore", "file:///etc/passwd", fed=(), writes=False)
+
+
+def test_what_links_lead_to_is_told_and_not_read(tmp_path: Path) -> None:
+    for name in ("model", "elsewhere"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "elsewhere" / "vocabulary.txt").write_text("a\n")
+    (tmp_path / "model" / "assets").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "link").symlink_to(tmp_path / "model")
+    for model in ("model", "link"):
+        policy = Policy()
+        assets = tmp_path / model / "assets"
+        policy.open_for_reading(str(assets))
+        told = f"'{assets}/vocabulary.txt', which leads to '{tmp_path}/elsewhere/vocabulary.txt', a"
+        with pytest.raises(errors.OpRefused, match=re.escape(told)):
+            policy.check_path("Op", "n", str(assets / "vocabulary.txt"), fed=(), writes=False)
+    with pytest.raises(errors.OpRefused, match=re.escape(r"would read 'a\x00', a path that")):
+        policy.check_path("Op", "n", "a\0", fed=(), writes=False)
 
 
 def test_what_is_not_known_is_refused_unless_it_is_allowed() -> None:

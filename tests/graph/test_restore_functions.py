@@ -58,6 +58,19 @@ def test_one_text_that_is_repeated_very_often() -> None:
     assert stored_variables(huge, "restore") == [StoredVariable("handle", "key", "")]
 
 
+def test_texts_of_which_the_last_is_repeated_very_often() -> None:
+    huge = graph_def(names='#string_val: "first" string_val: "key"', index="123456789")
+    assert stored_variables(huge, "restore") == [StoredVariable("handle", "key", "")]
+
+
+@pytest.mark.parametrize("odd", ["dtype: DT_INT32", "tensor_shape { dim { size: 9 } }"])
+def test_names_that_are_no_vector_of_texts(odd: str) -> None:
+    found = graph_def()
+    names = found.library.function[0].node_def[0].attr["value"].tensor
+    names.MergeFrom(text_format.Parse(odd, type(names)()))
+    assert stored_variables(found, "restore") == []
+
+
 def test_functions_that_are_called_often_and_hold_many_names() -> None:
     """Each call of each function once decoded all names for each variable."""
     called = graph_def(names='string_val: "key" ' * 3000)

@@ -392,7 +392,8 @@ def test_a_resource_variable_whose_snapshot_reads_nothing() -> None:
     assert [op.inputs[-1].op.type for op in writes] == ["Identity"]
 
 
-def test_a_restore_of_names_that_are_repeated_very_often() -> None:
+@pytest.mark.parametrize("others", [[], [b"another"]])
+def test_a_restore_of_names_that_are_repeated_very_often(others: list[bytes]) -> None:
     with Graph().as_default() as graph:
         Variable(1.0, name="v")
         saver = Saver()
@@ -400,6 +401,7 @@ def test_a_restore_of_names_that_are_repeated_very_often() -> None:
     for node in graph_def.node:
         if node.name == "save/RestoreV2/tensor_names":
             node.attr["value"].tensor.tensor_shape.dim[0].size = 2**50
+            node.attr["value"].tensor.string_val.extend(others)
     imported = Graph()
     import_graph_def(graph_def, name="", graph=imported)
     assert saver.saver_def is not None

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -23,6 +25,7 @@ from ckptmgr.graph.session import (
     get_default_session,
     run_operation,
 )
+from ckptmgr.graph.variables import Variable
 from tests.graph.both_engines import compare
 
 Pair = collections.namedtuple("Pair", "a b")
@@ -285,6 +288,45 @@ def test_several_threads_may_run(graph: Graph) -> None:
         for thread in threads:
             thread.join()
     assert not failures
+
+
+def scattered(v: Any) -> Operation:
+    inputs = [v.handle, constant(v.graph, [0]), constant(v.graph, [1.0])]
+    return create_op(v.graph, "ResourceScatterAdd", inputs, {"dtype": v.dtype})
+
+
+def descended(v: Any) -> Operation:
+    inputs = [v.handle, constant(v.graph, 1.0), constant(v.graph, [-1.0])]
+    return create_op(v.graph, "ResourceApplyGradientDescent", inputs)
+
+
+def counted(v: Any) -> Operation:
+    return create_op(v.graph, "ResourceCountUpTo", [v.handle], {"limit": 1000, "T": v.dtype})
+
+
+@pytest.mark.parametrize(
+    ("initial", "change"),
+    [
+        ([0.0], lambda v: v.assign_add([1.0], read_value=False)),
+        ([0.0], scattered),
+        ([0.0], descended),
+        (0, counted),
+    ],
+)
+def test_of_changes_that_threads_make_at_once_none_gets_lost(
+    graph: Graph, initial: Any, change: Callable[[Any], Any]
+) -> None:
+    interval_secs = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with graph.as_default(), Session() as session, ThreadPoolExecutor(4) as threads:
+            v = Variable(initial, use_resource=True)
+            op = change(v)
+            session.run(v.initializer)
+            list(threads.map(lambda _: session.run(op), range(800)))
+            assert np.ravel(session.run(v)).tolist() == [800]
+    finally:
+        sys.setswitchinterval(interval_secs)
 
 
 def test_threads_that_need_a_node_at_once_get_the_same(graph: Graph) -> None:

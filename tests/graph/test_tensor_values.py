@@ -193,6 +193,12 @@ def _message(**fields: Any) -> TensorProto:
     return message
 
 
+def test_texts_of_which_the_last_is_repeated() -> None:
+    """As TensorFlow writes `constant(["a", "b"], shape=[100_000])`."""
+    decoded = decode_tensor(_message(dtype=7, shape=(100_000,), string_val=[b"a", b"b"]))
+    assert (decoded[0], set(decoded[1:])) == (b"a", {b"b"})
+
+
 @pytest.mark.parametrize(
     ("message", "problem"),
     [
@@ -203,8 +209,8 @@ def _message(**fields: Any) -> TensorProto:
         (_message(dtype=1, shape=(1,), float_val=[1, 2]), "has 1 elements, found 2 values"),
         (_message(dtype=1, shape=(2**40,), float_val=[1, 2]), "repeats the last"),
         (
-            _message(dtype=7, shape=(2**16 + 1,), string_val=[b"a", b"b"]),
-            "repeats the last; at most 65536",
+            _message(dtype=7, shape=(2**25 + 1,), string_val=[b"a", b"b"]),
+            "repeats the last; at most 33554432",
         ),
         (_message(dtype=1, shape=(1,) * 65), "65 dimensions, more than a NumPy array can"),
         (_message(dtype=1, shape=(1,) * 65, float_val=[1]), "65 dimensions, more than"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -22,6 +23,22 @@ def write(directory: Path, *meta_graphs: MetaGraphDef) -> str:
     model = SavedModel(saved_model_schema_version=1, meta_graphs=meta_graphs)
     (directory / "saved_model.pb").write_bytes(model.SerializeToString())
     return str(directory)
+
+
+def link_to_blobs(model: Path, cache: Path) -> Path:
+    """The model as hubs lay it out: its files are links into a folder beside it."""
+    snapshot = cache / "snapshots" / "rev"
+    (cache / "blobs").mkdir(parents=True)
+    for number, path in enumerate(sorted(model.rglob("*"))):
+        link = snapshot / path.relative_to(model)
+        if path.is_dir():
+            link.mkdir(parents=True)
+        else:
+            blob = cache / "blobs" / str(number)
+            blob.write_bytes(path.read_bytes())
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(os.path.relpath(blob, link.parent))
+    return snapshot
 
 
 def node(name: str, op: str, *inputs: str, calls: str | Iterable[str] = ()) -> NodeDef:

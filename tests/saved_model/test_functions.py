@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +20,7 @@ from ckptmgr.cli.saved_model_run import run_signature
 from ckptmgr.saved_model.arguments import RaggedTensor
 from ckptmgr.saved_model.directory import read_saved_model
 from ckptmgr.saved_model.signatures import SparseTensor
-from tests.saved_model.models import add_signature, meta_graph, node, write
+from tests.saved_model.models import add_signature, link_to_blobs, meta_graph, node, write
 
 
 def f32(values: Any) -> np.ndarray[Any, Any]:
@@ -429,6 +431,27 @@ def test_a_path_that_a_function_captured(golden: Path, tmp_path: Path) -> None:
         saved_model.load(path.parent)
     allowed = saved_model.load(path.parent, allow_ops=["InitializeTableFromTextFileV2"])
     assert_close(allowed.lookup(["bar"])["ids"], i64([0]), 0)
+
+
+@pytest.mark.parametrize("folder", ["saved_model_tf1/export", "saved_model_tf2/module"])
+def test_assets_that_are_links(golden: Path, tmp_path: Path, folder: str) -> None:
+    snapshot = link_to_blobs(golden / folder, tmp_path)
+    with pytest.raises(
+        errors.OpRefused,
+        match=r"would read '.*/snapshots/rev/assets/[^']*', which leads to '.*/blobs/\d', .* "
+        r"allow it with allow_ops=\('InitializeTableFromTextFileV2',\), of Session or of saved_m",
+    ):
+        saved_model.load(snapshot, "serve")
+    model = saved_model.load(snapshot, "serve", allow_ops=["InitializeTableFromTextFileV2"])
+    lookup = model.signatures["lookup"]
+    assert_close(next(iter(lookup(["bar"]).values())), i64([1]), 0)
+
+
+def test_a_model_is_copied_and_pickled(golden: Path) -> None:
+    model = saved_model.load(golden / "saved_model_tf2" / "module")
+    pickled = pickle.loads(pickle.dumps(model))  # noqa: S301 - its own
+    for again in (copy.deepcopy(model), pickled):
+        assert_close(again.signatures["lookup"](["bar"])["ids"], i64([1]), 0)
 
 
 RESTORES = """

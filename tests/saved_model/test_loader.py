@@ -22,7 +22,7 @@ from ckptmgr.saved_model.loader import (
     load,
 )
 from ckptmgr.saved_model.signatures import op_signature_def
-from tests.saved_model.models import meta_graph
+from tests.saved_model.models import link_to_blobs, meta_graph
 
 
 def f32(values: Any) -> np.ndarray[Any, Any]:
@@ -153,6 +153,36 @@ def test_an_init_operation_that_reads_other_files(golden: Path, tmp_path: Path) 
     with (
         Session(graph=Graph()) as session,
         pytest.raises(errors.OpRefused, match="a path that it brought along"),
+    ):
+        load(session, ["serve"], target)
+
+
+def test_assets_that_are_links(golden: Path, tmp_path: Path) -> None:
+    model = golden / "saved_model_tf1" / "export"
+    snapshot = link_to_blobs(model, tmp_path)
+    (tmp_path / "link").symlink_to(model.resolve())
+    for path, allowed in ((tmp_path / "link", ()), (snapshot, ["InitializeTableFromTextFileV2"])):
+        with Session(graph=Graph(), allow_ops=allowed) as session:
+            load(session, ["serve"], path)
+            assert session.run("ids:0", {"tok:0": ["bar"]}).tolist() == [1]
+    with (
+        Session(graph=Graph()) as session,
+        pytest.raises(
+            errors.OpRefused, match=r"rev/assets/.*, which leads to '.*/blobs/\d', a path"
+        ),
+    ):
+        load(session, ["serve"], snapshot)
+
+
+def test_a_folder_of_assets_that_is_a_link(golden: Path, tmp_path: Path) -> None:
+    """A model could else name a folder of the machine, and each of its files as an asset."""
+    target, elsewhere = tmp_path / "model", tmp_path / "elsewhere"
+    shutil.copytree(golden / "saved_model_tf1" / "export", target)
+    (target / "assets").rename(elsewhere)
+    (target / "assets").symlink_to(elsewhere)
+    with (
+        Session(graph=Graph()) as session,
+        pytest.raises(errors.OpRefused, match=r"would read '.*', which leads to '.*/elsewhere/"),
     ):
         load(session, ["serve"], target)
 

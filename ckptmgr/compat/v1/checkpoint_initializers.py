@@ -43,7 +43,7 @@ def init_from_checkpoint(
         for name, parts in _targets(tensor_name, target):
             if name not in shapes:
                 raise errors.TensorNotFound(
-                    f"Tensor {name} is not found in {prefix} checkpoint"
+                    f"Tensor {name} is not found in {prefix} checkpoint."
                     f"{errors.near_misses(name, shapes)}"
                 )
             for part in parts:

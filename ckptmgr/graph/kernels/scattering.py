@@ -128,11 +128,12 @@ def _scatter_elements(
 def _changed(
     operation: Any, node: KernelNode, variable: Variable, index: Any, updates: Array
 ) -> Any:
-    current = variable.read()
-    target = np.array(widened(current))
-    with np.errstate(all="ignore"):
-        operation(target, index, widened(updates))
-    variable.assign(target.astype(current.dtype, copy=False))
+    with variable.lock:
+        current = variable.read()
+        target = np.array(widened(current))
+        with np.errstate(all="ignore"):
+            operation(target, index, widened(updates))
+        variable.assign(target.astype(current.dtype, copy=False))
     # A reference is handed on; a handle is not.
     return () if node.op.startswith("Resource") else variable
 

@@ -103,6 +103,12 @@ def _rmsprop(var: Array, ms: Array, mom: Array, *parameters: Array) -> tuple[Arr
 
 def _step(node: KernelNode, function: Any, variables: list[Variable], *parameters: Array) -> Any:
     """Give variables the values that a function of their values and the parameters computes."""
+    with variable_of(variables[0]).lock:  # Its slots are changed together with it only.
+        _change(node, function, variables, *parameters)
+    return () if node.op.startswith("Resource") else variables[0]
+
+
+def _change(node: KernelNode, function: Any, variables: list[Variable], *parameters: Array) -> None:
     values = [variable_of(variable).read() for variable in variables]
     grad = max(parameters, key=lambda parameter: parameter.ndim)
     for value in values:
@@ -114,4 +120,3 @@ def _step(node: KernelNode, function: Any, variables: list[Variable], *parameter
     results = numeric(lambda _, *inputs: function(*inputs))(node, *values, *parameters)
     for variable, value, result in zip(variables, values, results, strict=True):
         variable.assign(np.asarray(result).astype(value.dtype, copy=False))
-    return () if node.op.startswith("Resource") else variables[0]

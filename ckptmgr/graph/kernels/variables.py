@@ -167,12 +167,14 @@ def assign_subtract_resource(node: KernelNode, variable: Variable, value: Array)
 @kernel("CountUpTo", "ResourceCountUpTo")
 def count_up(node: KernelNode, variable: Variable) -> Array:
     """The value before it was counted up."""
-    value, limit = variable_of(variable).read(), node.attr("limit")
-    if value.ndim:
-        raise errors.InvalidArgument("a counter must be a scalar")
-    if value >= limit:
-        raise errors.LimitReached(f"Reached limit of {limit}", node=node.name, op_type=node.op)
-    variable.assign(value + np.ones((), value.dtype))
+    limit = node.attr("limit")
+    with variable_of(variable).lock:
+        value = variable.read()
+        if value.ndim:
+            raise errors.InvalidArgument("a counter must be a scalar")
+        if value >= limit:
+            raise errors.LimitReached(f"Reached limit of {limit}", node=node.name, op_type=node.op)
+        variable.assign(value + np.ones((), value.dtype))
     return value
 
 
@@ -185,13 +187,14 @@ def _check_dtype(variable: Variable, value: Array) -> None:
 
 
 def _combine(operation: Any, node: KernelNode, variable: Variable, value: Array) -> Variable:
-    current = variable_of(variable).read()
-    if current.shape != value.shape:
-        raise errors.InvalidArgument(
-            f"the variable and the value must have the same shape, got {list(current.shape)} and "
-            f"{list(value.shape)}"
-        )
-    variable.assign(compute(operation, node, current, value))
+    with variable_of(variable).lock:
+        current = variable.read()
+        if current.shape != value.shape:
+            raise errors.InvalidArgument(
+                f"the variable and the value must have the same shape, got {list(current.shape)} "
+                f"and {list(value.shape)}"
+            )
+        variable.assign(compute(operation, node, current, value))
     return variable
 
 

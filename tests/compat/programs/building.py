@@ -77,6 +77,20 @@ def operations_are_placed_with_a_variable(tf: Any, directory: str) -> Any:
 
 
 @program
+def waiting_for_a_variable_does_not_read_it(tf: Any, directory: str) -> Any:
+    with graph(tf), tf.Session() as sess:
+        v = tf.get_variable("v", [2], initializer=tf.zeros_initializer())
+        changed = v.assign_add([1.0, 1.0])
+        with tf.control_dependencies([v, changed]):
+            tf.no_op(name="after")
+        tf.group(v, changed, v.initializer, name="all")
+        with tf.control_dependencies([v]):
+            initializes = tf.group(v.initializer)
+        sess.run(initializes)
+        return sess.run(v).tolist(), nodes(tf)
+
+
+@program
 def a_divided_variable_is_taken_again(tf: Any, directory: str) -> Any:
     with graph(tf):
         divide = tf.fixed_size_partitioner(2)

@@ -50,7 +50,7 @@ def averages_take_the_place_of_variables(tf: Any, directory: str) -> Any:
         trained, names = model()
         average = tf.train.ExponentialMovingAverage(0.5)
         changes = [v.assign_add([1.0, 1.0]) for v in tf.trainable_variables()]
-        with tf.control_dependencies([change.op for change in changes]):
+        with tf.control_dependencies(changes):
             step = average.apply()
 
         def ema_getter(getter: Any, name: str, *args: Any, **kwargs: Any) -> Any:

@@ -33,6 +33,10 @@ def fields(error: Any) -> list[Any]:
     return [error.message, str(error), error.node_def, error.op, int(error.error_code)]
 
 
+def type_names(tf: Any, error: BaseException) -> list[str]:
+    return [name for name in CLASSES if isinstance(error, getattr(tf.errors, name))]
+
+
 @program
 def errors_are_made_of_node_operation_and_message(tf: Any, directory: str) -> Any:
     found: list[Any] = []
@@ -64,10 +68,17 @@ def errors_name_the_operation_that_failed(tf: Any, directory: str) -> Any:
 @program
 def errors_are_caught_by_their_kind_only(tf: Any, directory: str) -> Any:
     def caught_by(raised: str) -> list[str]:
-        error = getattr(tf.errors, raised)(None, None, "m")
-        return [name for name in CLASSES if isinstance(error, getattr(tf.errors, name))]
+        return type_names(tf, getattr(tf.errors, raised)(None, None, "m"))
 
-    return [caught_by(name) for name in CLASSES]
+    with graph(tf), tf.Session() as sess:
+        at, x = tf.placeholder(tf.int32, []), tf.placeholder(tf.float32)
+        calls = (
+            lambda: sess.run(tf.gather([1, 2], at), {at: 5}),
+            lambda: sess.run(tf.matmul(x, x), {x: [[1.0, 2.0]]}),
+            lambda: sess.run(tf.check_numerics(x, "bad"), {x: float("nan")}),
+        )
+        ran = [type_names(tf, caught(call).error) for call in calls]
+    return ran, [caught_by(name) for name in CLASSES]
 
 
 @program
