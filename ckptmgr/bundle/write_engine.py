@@ -18,7 +18,7 @@ from __future__ import annotations
 import mmap
 import threading
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
@@ -29,6 +29,7 @@ from ckptmgr.bundle.arrays import Array
 from ckptmgr.bundle.layout import ShardLayout
 from ckptmgr.formats.crc32c import combine, crc32c, mask_all
 from ckptmgr.storage.protocol import WritableFile
+from ckptmgr.threads import Worker
 
 #: Large enough that a call to the device costs nothing beside its bytes, small enough that a chunk
 #: is still in cache between its checksum and its write. A multiple of every alignment.
@@ -192,46 +193,19 @@ def _do_at_once(
     Args:
         stop: Has the threads end soon; called with what a signal's handler raised here.
     """
-
-    def work_in_thread(ended: threading.Event) -> None:
-        work()
-        ended.set()
-
-    threads: list[tuple[threading.Thread, threading.Event]] = []
+    workers = [Worker(work, "ckptmgr-io") for _ in range(num_threads - 1)]
     try:
-        for _ in range(num_threads - 1):
-            ended = threading.Event()
-            thread = start_thread(partial(work_in_thread, ended), "ckptmgr-io")
-            if thread is not None:
-                threads.append((thread, ended))
+        for worker in workers:
+            worker.start()
         work()
-        _wait_for(threads)
+        for worker in workers:
+            worker.end()
     except BaseException as error:
         stop(error)
         # The caller is about to close the file, or has its memory back: nobody may be at it then.
-        _wait_for(threads)
+        for worker in workers:
+            worker.end()
         raise
-
-
-def _wait_for(threads: Iterable[tuple[threading.Thread, threading.Event]]) -> None:
-    for thread, ended in threads:
-        # First, for before Python 3.13 a join() that is interrupted takes the thread for ended.
-        ended.wait()
-        thread.join()
-
-
-def start_thread(work: Callable[[], None], name: str) -> threading.Thread | None:
-    """Do something in a thread; None if Python starts no more of them.
-
-    Python 3.12.0 to 3.12.2 do so from the end of the main thread on, while a save in the background
-    goes on.
-    """
-    thread = threading.Thread(target=work, name=name)
-    try:
-        thread.start()
-    except RuntimeError:
-        return None
-    return thread
 
 
 def copy_bytes(target: memoryview, source: memoryview) -> None:

@@ -14,7 +14,6 @@ truncates it, and would do so to every link.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
@@ -35,6 +34,7 @@ from ckptmgr.formats.bundle_entry import (
     encode_header,
 )
 from ckptmgr.storage.protocol import Storage, WritableFile
+from ckptmgr.threads import Worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,16 +264,24 @@ class _InBackground:
     def __init__(self, syncs: Sequence[Callable[[], None]]) -> None:
         self._syncs = syncs
         self._failure: BaseException | None = None
-        self._thread: threading.Thread | None = None
+        self._worker = Worker(self._sync, "ckptmgr-sync")
 
     def __enter__(self) -> None:
-        self._thread = write_engine.start_thread(self._sync, "ckptmgr-sync")
+        try:
+            self._worker.start()
+        except BaseException:
+            self._worker.end()  # here and below: the files are about to be closed
+            raise
 
     def __exit__(self, *exc_info: object) -> None:
-        if self._thread is None:
+        if self._worker.call_off():
             self._sync()
         else:
-            self._thread.join()
+            try:
+                self._worker.wait()
+            except BaseException:
+                self._worker.wait()
+                raise
         if self._failure is not None and exc_info[1] is None:
             raise self._failure
 

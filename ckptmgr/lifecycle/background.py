@@ -2,50 +2,14 @@
 
 from __future__ import annotations
 
-import _thread
 import os
 import threading
-import time
 from collections.abc import Callable
+from functools import partial
 
 from ckptmgr import errors
 from ckptmgr.lifecycle import unheard
-
-# Of several who wait, one that is interrupted between two instructions may keep the lock: the
-# others then look this late.
-_LOOK_SECS = 1.0
-
-
-class _Latch:
-    """What is waited for, once; Ctrl-C may come in the middle of that.
-
-    A `threading.Event` is made of Python code, which an exception from a signal handler may leave
-    with the event's own lock taken: from then on whoever waits, or sets it, hangs.
-    """
-
-    def __init__(self) -> None:
-        self.is_set = False
-        self._lock = threading.Lock()
-        self._lock.acquire()
-
-    def set(self) -> None:
-        """Let go of those who wait; for one thread, as often as it likes."""
-        if not self.is_set:
-            self.is_set = True
-            self._lock.release()
-
-    def wait(self, timeout_secs: float | None = None) -> bool:
-        """Return when it is set, or after so long; says whether it is."""
-        deadline_secs = None if timeout_secs is None else time.monotonic() + timeout_secs
-        while not self.is_set:
-            pause_secs = _LOOK_SECS
-            if deadline_secs is not None:
-                pause_secs = min(pause_secs, deadline_secs - time.monotonic())
-            if pause_secs <= 0:
-                break
-            if self._lock.acquire(timeout=pause_secs):
-                self._lock.release()  # for the others who wait
-        return self.is_set
+from ckptmgr.threads import Latch, Worker
 
 
 class SaveHandle(str):  # noqa: SLOT000 - it carries the state of a save
@@ -53,13 +17,12 @@ class SaveHandle(str):  # noqa: SLOT000 - it carries the state of a save
 
     def __init__(self, prefix: str) -> None:  # noqa: ARG002 - str takes it in __new__
         super().__init__()
-        self._staged = _Latch()
-        self._done = _Latch()
+        self._staged = Latch()
+        self._done = Latch()
         self._failure: BaseException | None = None
         self._is_heard = False
         self._is_given_up = False
-        # Taken once: by the thread that begins, or by whoever calls it off before.
-        self._beginning = threading.Lock()
+        self._worker: Worker | None = None
         #: Where what is done now is done: first with the caller, who may make a copy.
         self._thread = threading.current_thread()
         self._process_id = os.getpid()
@@ -148,27 +111,26 @@ class SaveHandle(str):  # noqa: SLOT000 - it carries the state of a save
         self._is_heard = True
         try:
             job()
-        except BaseException as error:
-            self._failure = error
-            raise
         finally:
             self._staged.set()
             self._done.set()
 
     def start(self, job: Callable[[], None]) -> None:
-        """Do the job in a thread; an error waits to be heard."""
+        """Do the job in a thread; an error waits to be heard.
+
+        At the end of the interpreter, when there are no more threads, it is done here and now.
+        """
         unheard.watch_end()
         # Not a daemon: the interpreter waits for it, so that a save is not cut off at exit.
-        thread = threading.Thread(target=self._begin, args=(job,), name=unheard.THREAD_NAME)
-        self._thread = thread
-        _start(thread)
+        worker = Worker(partial(self._keep_failure, job), unheard.THREAD_NAME)
+        self._worker, self._thread = worker, worker.thread
+        if not worker.start():
+            self._worker, self._thread = None, threading.current_thread()
+            self.run(job)
 
     def call_off(self) -> bool:
-        """Let no thread begin with the job any more; False if one has begun.
-
-        `start` may be interrupted, by Ctrl-C, before the thread has begun, or behind that.
-        """
-        return self._beginning.acquire(blocking=False)
+        """Let no thread begin with the job any more; False if one has begun."""
+        return self._worker is None or self._worker.call_off()
 
     @property
     def _is_out_of_reach(self) -> bool:
@@ -179,9 +141,7 @@ class SaveHandle(str):  # noqa: SLOT000 - it carries the state of a save
         self._is_heard = True
         unheard.forget(self._key)
 
-    def _begin(self, job: Callable[[], None]) -> None:
-        if not self._beginning.acquire(blocking=False):
-            return
+    def _keep_failure(self, job: Callable[[], None]) -> None:
         try:
             job()
         except BaseException as error:  # noqa: BLE001 - raised by whoever waits
@@ -192,22 +152,3 @@ class SaveHandle(str):  # noqa: SLOT000 - it carries the state of a save
         finally:
             self._staged.set()
             self._done.set()
-
-
-def _start(thread: threading.Thread) -> None:
-    """`thread.start()`, which waits with an Event, from where no signal handler interrupts it."""
-    failures: list[BaseException] = []
-    has_started = _Latch()
-
-    def start() -> None:
-        try:
-            thread.start()
-        except BaseException as error:  # noqa: BLE001 - raised again below
-            failures.append(error)
-        finally:
-            has_started.set()
-
-    _thread.start_new_thread(start, ())
-    has_started.wait()
-    if failures:
-        raise failures[0]

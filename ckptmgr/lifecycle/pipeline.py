@@ -158,13 +158,14 @@ class SavePipeline:
 
     def settle(self, timeout_secs: float | None) -> bool:
         """Wait so long, and say whether no save is in flight; one that is then is given up."""
-        if self._in_flight is None:
+        in_flight = self._in_flight
+        if in_flight is None:
             return True
         try:
-            return self._in_flight.ends_within(timeout_secs)
+            return in_flight.ends_within(timeout_secs)
         except BaseException:
             if not self.options.asynchronous:
-                self._in_flight.give_up()  # it has no copy of the state, which may change now
+                in_flight.give_up()  # it has no copy of the state, which may change now
             raise
 
     def wait_staged(self) -> None:

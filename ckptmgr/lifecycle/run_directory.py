@@ -38,7 +38,7 @@ class RunDirectory:
         #: Checkpoints that were saved over: a crash then may have left shards of both.
         self.replaced: set[str] = set()
         self._registered: FileLock | None = None
-        # Of the threads that save, and whether a save has failed since we registered.
+        # The threads that save, and whether a save has failed since we registered.
         self._entering = threading.Lock()
         self._saving: set[int] = set()
         self._has_failed = False
@@ -111,9 +111,8 @@ class RunDirectory:
                 errno.ENOENT, f"directory {gone} was removed while training saved into it", gone
             )
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the directory's lock; waits for other processes.
+    def locked(self) -> FileLock:
+        """The directory's lock, for a with-statement, which waits for other processes.
 
         Raises:
             FileMissing: We registered as a writer, and it was removed since. `create` begins anew.
@@ -122,9 +121,9 @@ class RunDirectory:
         self.require_same_place()
         self.refuse_removed()
         self._prepare(naming.internal_directory(self.path))
-        self._refuse_links()
-        with self.storage.lock(naming.lock_file(self.path)):
-            yield
+        if self._registered is None:  # a writer has looked when it registered
+            self._refuse_links()
+        return self.storage.lock(naming.lock_file(self.path))
 
     def _refuse_links(self) -> None:
         # A directory that somebody else made may hold one. Where it leads, files that are nobody's
@@ -145,7 +144,7 @@ class RunDirectory:
         """Whether others know of us: not in a fork, nor once somebody removed the directory."""
         return (
             self._registered is not None
-            and self._process_id == os.getpid()
+            and not self._is_inherited
             and self.storage.stat(naming.writer_file(self.path, self.token)) is not None
         )
 
@@ -157,16 +156,15 @@ class RunDirectory:
         What stays has our token: nobody sweeps it while we live, and its name is taken for us.
         """
         thread = threading.get_ident()
-        with self._entering:
-            if self._process_id != os.getpid():
-                self._saving.clear()  # the threads of a fork's parent
-            # In the set already: Ctrl-C came before the save was known to have failed.
-            self._has_failed |= thread in self._saving
-            self._saving.add(thread)
-            if self._has_failed and len(self._saving) == 1:  # the others have our token, too
-                self._forget_registration()  # a new writer, to whom that of before is dead
-                self._has_failed = False
         try:
+            with self._entering:
+                if self._is_inherited:
+                    self._saving.clear()  # the threads of the parent
+                self._saving.add(thread)
+                is_alone = len(self._saving) == 1  # the others have our token, too
+                if self._is_inherited or (self._has_failed and is_alone):
+                    self._forget_registration()  # a new writer, to whom that of before is dead
+                    self._has_failed = False
             yield
         except BaseException:
             self._has_failed = True
@@ -190,15 +188,21 @@ class RunDirectory:
 
     def _was_removed(self) -> bool:
         """Whether others no longer know of us because the directory, or ours in it, went away."""
-        is_ours = self._registered is not None and self._process_id == os.getpid()
+        is_ours = self._registered is not None and not self._is_inherited
         return is_ours and not self.is_registered
 
+    @property
+    def _is_inherited(self) -> bool:
+        """Whether we are in a fork of the process that made this object, or registered last."""
+        return self._process_id != os.getpid()
+
     def _forget_registration(self) -> None:
-        if self._registered is not None:
-            self._registered.release()
-            self._registered = None
+        if self._registered is not None or self._is_inherited:
+            registered, self._registered = self._registered, None
             self.token = naming.new_token()  # after a fork, the parent's token is the parent's
             self._process_id = os.getpid()
+            if registered is not None:
+                registered.release()
 
     def remove_leftovers(self) -> None:
         """Remove what writers left that have died meanwhile; the lock must be held.
@@ -323,7 +327,7 @@ class RunDirectory:
 
     def close(self) -> None:
         """Give up our registration as a writer; a second call does nothing."""
-        if self._registered is not None and self._process_id == os.getpid():
+        if self._registered is not None and not self._is_inherited:
             self._registered.release()
             self._unlink(naming.writer_file(self.path, self.token))
         self._registered = None

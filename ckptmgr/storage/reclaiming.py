@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
+from functools import partial
+
+from ckptmgr.threads import Worker
 
 # ext4 frees so much in about 2 ms.
 _LARGE_BYTES = 16 << 20
 
 # All of them have been started: one that has not cannot be waited for.
-_threads: set[threading.Thread] = set()
+_workers: set[Worker] = set()
 
 
 def unlink(path: str) -> None:
@@ -31,9 +33,9 @@ def unlink(path: str) -> None:
 
 def wait() -> None:
     """Return once the space of all files that were removed before is free."""
-    for thread in _threads.copy():
-        thread.join()
-        _threads.discard(thread)
+    for worker in _workers.copy():
+        worker.wait()
+        _workers.discard(worker)
 
 
 def _open_large(path: str) -> int | None:
@@ -55,10 +57,8 @@ def _open_large(path: str) -> int | None:
 
 def _close_in_background(fd: int) -> None:
     # A process that ends need not wait: the system closes what it leaves open.
-    try:
-        thread = threading.Thread(target=os.close, args=(fd,), name="ckptmgr-reclaim", daemon=True)
-        thread.start()
-    except RuntimeError:  # the interpreter is ending, or the system has no thread to give
-        os.close(fd)
+    worker = Worker(partial(os.close, fd), "ckptmgr-reclaim", daemon=True)
+    if worker.start():
+        _workers.add(worker)
     else:
-        _threads.add(thread)
+        os.close(fd)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import pickle
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import pytest
 
 import ckptmgr
 from ckptmgr import CheckpointManager, errors, events
-from ckptmgr.storage import MemoryStorage, PosixStorage
+from ckptmgr.storage import Fault, FaultInjectingStorage, MemoryStorage, PosixStorage
 
 
 class Gate(PosixStorage):
@@ -205,6 +206,62 @@ def test_a_save_that_is_interrupted_while_its_thread_starts(
     assert manager.all_steps() == [2]
     assert (ckptmgr.load_variable(tmp_path, "w") == 2).all()
     assert not list(tmp_path.rglob("*.tmp-*"))
+
+
+@pytest.mark.parametrize("copy_in_background", [False, True])
+def test_where_there_are_no_more_threads_a_save_is_done_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, copy_in_background: bool
+) -> None:
+    """From 3.12 on Python starts none at its end, when its `atexit` handlers run."""
+    full = Fault(error=errno.ENOSPC, method="write", path=lambda path: "model.ckpt-2" in path)
+    manager = CheckpointManager(
+        {"w": np.ones(3)},
+        tmp_path,
+        asynchronous=True,
+        copy_in_background=copy_in_background,
+        storage=FaultInjectingStorage(PosixStorage(), [full]),
+    )
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        handle = manager.save(1)
+        assert handle is not None
+        assert handle.is_done
+        with pytest.raises(errors.StorageError, match="No space left on device"):
+            manager.save(2)
+    manager.save(3)
+    manager.close()
+    assert manager.all_steps() == [1, 3]
+
+
+AT_EXIT = """
+import atexit, sys
+import numpy as np
+import ckptmgr
+
+manager = ckptmgr.CheckpointManager({"w": np.ones(3)}, sys.argv[1], asynchronous=True)
+manager.save(1)
+
+@atexit.register
+def end():
+    print(manager.save(2), flush=True)
+    manager.close()
+"""
+
+
+def test_a_save_that_begins_at_the_end_of_the_program(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", AT_EXIT, str(tmp_path)],
+        check=True,
+        timeout=60,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.stderr == ""
+    assert ended.stdout.strip() == ckptmgr.latest_checkpoint(tmp_path)
 
 
 def test_interrupts_at_any_moment_leave_a_manager_that_saves(tmp_path: Path) -> None:

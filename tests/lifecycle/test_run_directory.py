@@ -12,7 +12,7 @@ import pytest
 
 from ckptmgr import errors, naming
 from ckptmgr.lifecycle.run_directory import RunDirectory, hold
-from ckptmgr.storage import MemoryStorage, PosixStorage, Storage
+from ckptmgr.storage import FaultInjectingStorage, MemoryStorage, PosixStorage, Storage
 
 
 @pytest.fixture(params=["posix", "memory"])
@@ -355,6 +355,82 @@ def test_a_save_that_failed_leaves_the_others_of_its_directory_alone(
             assert other.submit(save).result() == token
         assert save() != token
         assert storage.stat(naming.writer_file(path, token)) is None
+
+
+def test_a_save_that_failed_to_begin_is_not_taken_for_one_under_way(
+    place: tuple[Storage, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage, path = place
+    with RunDirectory(storage, path) as run:
+        run.create()
+
+        def save() -> str:
+            with run.saving():
+                with run.locked():
+                    run.register_writer()
+                return run.token
+
+        token = save()
+        with monkeypatch.context() as patch:
+            patch.setattr(run, "_entering", None)
+            with pytest.raises((TypeError, AttributeError)), run.saving():
+                pass
+        with ThreadPoolExecutor(1) as other:
+            assert other.submit(save).result() != token
+
+
+FORKS_BEFORE_ITS_FIRST_SAVE = """
+import os, sys
+from ckptmgr.lifecycle.run_directory import RunDirectory
+from ckptmgr.storage import PosixStorage
+
+run = RunDirectory(PosixStorage(), sys.argv[1])
+
+def save():
+    with run.saving():
+        run.create()
+        with run.locked():
+            run.register_writer()
+        return run.token
+
+told, tell = os.pipe()
+child = os.fork()
+if not child:
+    os.read(told, 1)
+    token = save()
+    os._exit(int(save() != token))  # stays the same writer
+token = save()
+os.write(tell, b".")
+print(os.waitpid(child, 0)[1], run.is_registered, save() == token)
+"""
+
+
+def test_a_fork_before_the_first_save_is_another_writer(tmp_path: Path) -> None:
+    """With the token of its parent it would wait for the parent to end, and hold the lock."""
+    ended = subprocess.run(
+        [sys.executable, "-c", FORKS_BEFORE_ITS_FIRST_SAVE, str(tmp_path)],
+        check=True,
+        timeout=60,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert ended.stdout.split() == ["0", "True", "True"]
+
+
+def test_a_writer_looks_for_links_once(tmp_path: Path) -> None:
+    storage = FaultInjectingStorage(PosixStorage())
+    with RunDirectory(storage, str(tmp_path)) as run:
+        with run.locked():
+            run.register_writer()
+        before = len(storage.calls)
+        with run.locked():
+            pass
+        looked = [call.path for call in storage.calls[before:] if call.method == "stat"]
+        assert looked == [naming.writer_file(str(tmp_path), run.token)]
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / ".ckptmgr" / "holds").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(errors.StorageError, match="holds is a link"):
+        run.locked()
 
 
 def test_another_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

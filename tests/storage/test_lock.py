@@ -165,6 +165,88 @@ def test_a_dropped_lock_is_released(path: str) -> None:
     assert PosixStorage().lock(path).try_acquire()
 
 
+def test_an_attempt_in_vain_does_not_forget_what_is_held(path: str) -> None:
+    lock = PosixStorage().lock(path)
+    with lock:
+        assert not lock.try_acquire()
+        assert not PosixStorage().lock(path).try_acquire()
+    assert PosixStorage().lock(path).try_acquire()
+
+
+def test_a_lock_whose_file_was_removed_excludes_who_comes_later(path: str) -> None:
+    """Between its opening and its locking another process may have removed it."""
+    opened = os.open
+
+    def removed(name: str, flags: int, mode: int = 0o777) -> int:
+        fd = opened(name, flags, mode)
+        if name == path and os.path.exists(path):
+            os.unlink(path)
+            patch.undo()
+        return fd
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "open", removed)
+        lock = PosixStorage().lock(path)
+        lock.acquire(30)
+    assert not PosixStorage().lock(path).try_acquire()
+    lock.release()
+
+
+def test_interrupts_leave_the_locks_to_others() -> None:
+    """What Ctrl-C comes in the middle of must neither stay locked nor hang other threads."""
+    program = """
+import os, random, signal, tempfile, threading, time
+from ckptmgr.storage import PosixStorage
+
+def interrupt(number, frame):
+    raise KeyboardInterrupt
+
+def take_turns():
+    for _ in range(2):
+        with storage.lock(path):
+            pass
+
+def fails_to_lock():
+    locked = []
+    other = threading.Thread(target=lambda: locked.append(storage.lock(path).acquire(10)))
+    other.daemon = True
+    other.start()
+    other.join(20)
+    return not locked
+
+signal.signal(signal.SIGALRM, interrupt)
+storage = PosixStorage()
+path = os.path.join(tempfile.mkdtemp(), "lock")
+take_turns()
+began_secs = time.perf_counter()
+take_turns()
+span_secs = time.perf_counter() - began_secs
+interrupted = 0
+for _ in range(600):
+    try:
+        try:
+            signal.setitimer(signal.ITIMER_REAL, random.uniform(2e-6, span_secs))
+            take_turns()
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    except KeyboardInterrupt:
+        interrupted += 1
+    if fails_to_lock():
+        print("hangs", flush=True)
+        os._exit(1)
+print(interrupted)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        check=False,
+        timeout=120,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert ended.stdout != "hangs\n"
+    assert int(ended.stdout) > 10
+
+
 def test_reading_loads_no_lock_library() -> None:
     script = "import sys, ckptmgr.storage; print('filelock' in sys.modules)"
     with start(script) as process:
