@@ -1,7 +1,8 @@
 """JAX's arrays and typed random keys.
 
 JAX's arrays never change, so whatever is restored is a new array, which takes its device and
-sharding from the one whose place it takes.
+sharding from the one whose place it takes. Transfers are explicit, so that they pass where
+`jax.transfer_guard` disallows those that nobody asked for.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ def to_array(value: Any) -> Array:
             "it is spread over processes; gather it first, "
             "jax.experimental.multihost_utils.process_allgather(array, tiled=True)"
         )
-    return np.asarray(_numbers(value))
+    array: Array = jax.device_get(_numbers(value))
+    return array
 
 
 def array_can_change(value: Any) -> bool:  # noqa: ARG001 - none can
@@ -49,10 +51,10 @@ def array_can_change(value: Any) -> bool:  # noqa: ARG001 - none can
 
 def from_array(array: Array, kind: str) -> Any:
     if kind != _ARRAY:
-        return jax.random.wrap_key_data(array, impl=kind.removeprefix(_KEY))
+        return jax.random.wrap_key_data(jax.device_put(array), impl=kind.removeprefix(_KEY))
     if jax.dtypes.canonicalize_dtype(array.dtype) != array.dtype:
         return array  # without jax_enable_x64 JAX would cut its numbers short
-    return jnp.asarray(array)
+    return jax.device_put(array)
 
 
 def is_immutable(value: Any) -> bool:  # noqa: ARG001 - all are
@@ -61,7 +63,7 @@ def is_immutable(value: Any) -> bool:  # noqa: ARG001 - all are
 
 def fill(target: Any, array: Array) -> Any:
     if _is_key(target):
-        value = jax.random.wrap_key_data(array, impl=_implementation(target))
+        value = jax.random.wrap_key_data(jax.device_put(array), impl=_implementation(target))
     elif target.weak_type:
         value = _weakly_typed(array)
     else:
@@ -81,8 +83,9 @@ def parts_of(value: Any) -> dict[str, Any] | None:  # noqa: ARG001 - JAX has no 
 def _weakly_typed(array: Array) -> Any:
     # It gives way to the other's dtype in an operation: with a strong one, the numbers that come
     # after a restart would be others.
-    weak = jnp.full(array.shape, _WEAK.get(array.dtype.kind, 0.0))
-    return weak.at[...].set(array) if weak.dtype == array.dtype else array
+    with jax.transfer_guard_host_to_device("allow"):  # of the Python number
+        weak = jnp.full(array.shape, _WEAK.get(array.dtype.kind, 0.0))
+        return weak.at[...].set(array) if weak.dtype == array.dtype else array
 
 
 def _is_key(value: Any) -> bool:

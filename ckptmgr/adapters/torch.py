@@ -193,7 +193,8 @@ def _tensor(array: Array) -> torch.Tensor:
 @functools.cache
 def _held_as(dtype: torch.dtype) -> np.dtype[Any]:
     try:
-        array = _array(torch.empty(0, dtype=dtype))
+        # The default device may be another one, of which NumPy sees nothing.
+        array = _array(torch.empty(0, dtype=dtype, device="cpu"))
     except (RuntimeError, TypeError):
         raise TypeError(
             f"no array holds {dtype}; save its bits, tensor.view(torch.uint8), or convert it"

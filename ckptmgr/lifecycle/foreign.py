@@ -127,9 +127,12 @@ def decode(kind: str, array: Array) -> Any:
     framework = kind.partition(":")[0]
     if framework not in sys.modules:
         return array
+    refusals: tuple[type[Exception], ...] = (TypeError, ValueError)
+    if not is_plain(kind):
+        refusals += (RuntimeError,)  # of plain arrays it tells of the device, such as a full one
     try:
         return _adapter(framework).from_array(array, kind)
-    except (RuntimeError, TypeError, ValueError) as error:
+    except refusals as error:
         raise errors.MalformedMetadata(
             f"a leaf is not what its kind says ({error})",
             expected=kind,

@@ -9,12 +9,13 @@ rebuilt without a target.
                 {"fields": {name: child, ...}}      a dataclass or a namedtuple
                 {"object": child}                   what its state_dict() returned
                 {"versioned": [versions, child]}    a state_dict() of PyTorch's with its `_metadata`
+                {"counter": child}                  a dict that is a collections.Counter
                 {"random": child}                   the state of a NumPy random generator
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -29,7 +30,7 @@ ROOT_NAME = "state"
 #: A state nested deeper than this is a cycle; Python's own limit on recursion is 1000 frames.
 DEPTH_LIMIT = 200
 
-_WRAPPERS = frozenset({"object", "random", "versioned"})
+_WRAPPERS = frozenset({"counter", "object", "random", "versioned"})
 _NAMED = frozenset({"dict", "fields"})
 _KEYED = _NAMED | {"items"}
 
@@ -77,7 +78,7 @@ def kind_of(skeleton: Skeleton) -> str:
     if isinstance(skeleton, str):
         return skeleton
     kind, _ = _container(skeleton, (), 0)
-    return "dict" if kind in {"items", "versioned"} else kind
+    return "dict" if kind in {"items", "versioned", "counter"} else kind
 
 
 def length_of(skeleton: Skeleton | None) -> int | None:
@@ -121,6 +122,8 @@ def _unflatten(
     kind, content = _container(skeleton, path, depth)
     if kind in _WRAPPERS:
         state = _unflatten(content, path, values, kinds, depth + 1)
+        if kind == "counter":
+            return Counter(state)
         return _with_versions(state, skeleton[kind][0]) if kind == "versioned" else state
     items = [
         (key, _unflatten(child, (*path, str(key)), values, kinds, depth + 1))
@@ -176,6 +179,8 @@ def _container(skeleton: Skeleton, path: tuple[str, ...], depth: int) -> tuple[s
             listed = all(map(_is_pair, content))
         if kind == "versioned" and _is_versioned(content):
             return kind, content[1]
+        if kind == "counter" and _is_dict(content):
+            return kind, content
         if kind in {"object", "random"} or named or listed:
             return kind, content
     raise errors.MalformedMetadata(
@@ -196,8 +201,12 @@ def _is_pair(item: Any) -> bool:
 
 
 def _is_versioned(item: Any) -> bool:
-    is_pair = isinstance(item, list) and len(item) == 2 and all(isinstance(i, dict) for i in item)
-    return is_pair and list(item[1]) in (["dict"], ["items"])
+    is_pair = isinstance(item, list) and len(item) == 2 and isinstance(item[0], dict)
+    return is_pair and _is_dict(item[1])
+
+
+def _is_dict(skeleton: Skeleton) -> bool:
+    return isinstance(skeleton, dict) and list(skeleton) in (["dict"], ["items"])
 
 
 def _with_versions(state: Mapping[Any, Any], versions: Mapping[str, Any]) -> OrderedDict[Any, Any]:

@@ -1,9 +1,9 @@
 """Walking a target and putting values into it: nested containers, leaves, and objects with a state.
 
-Arrays and PyTorch's tensors are filled in place, so that whoever else refers to them sees the
-restored values; a leaf that cannot change (a number, a read-only array or JAX's, an array whose
-strings are too short) is replaced in the dict, list or object around it, and a tuple around it is
-rebuilt.
+Arrays, PyTorch's tensors and variables (whatever has `assign`, as those of TensorFlow and Keras)
+are filled in place, so that whoever else refers to them sees the restored values; a leaf that
+cannot change (a number, a read-only array or JAX's, an array whose strings are too short) is
+replaced in the dict, list or object around it, and a tuple around it is rebuilt.
 """
 
 from __future__ import annotations
@@ -86,9 +86,12 @@ def fill_leaf(leaf: Any, value: Any) -> Any:
         leaf[:] = value
         return leaf
     adapter = foreign.adapter_of(leaf)
-    if adapter is None or adapter.is_immutable(leaf):
-        return value
-    return adapter.fill(leaf, value)
+    if adapter is not None and not adapter.is_immutable(leaf):
+        return adapter.fill(leaf, value)
+    if adapter is None and callable(assign := getattr(leaf, "assign", None)):
+        assign(value)  # put beside it, the value would never reach the model that it is a part of
+        return leaf
+    return value
 
 
 def _fill_array(target: np.ndarray[Any, Any], value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

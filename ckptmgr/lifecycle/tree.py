@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -165,7 +165,8 @@ def _flatten(node: Any, path: tuple[str, ...], parts: _Parts) -> Skeleton:
         versions = getattr(node, "_metadata", None)
         if isinstance(node, OrderedDict) and isinstance(versions, Mapping):
             return {"versioned": [json_versions(versions), skeleton]}
-        return skeleton
+        # What its owner counts on: a key that is missing is zero, and there are `elements()`.
+        return {"counter": skeleton} if isinstance(node, Counter) else skeleton
     if (names := fields_of(node)) is not None:
         return {"fields": {n: _flatten(getattr(node, n), (*path, n), parts) for n in names}}
     if isinstance(node, list | tuple):

@@ -39,12 +39,12 @@ def progress_bar(console: Console | None = None, after_secs: float = 0.5) -> Lis
         MissingExtra: `rich` is not installed.
     """
     try:
-        from rich.console import Console
+        import rich  # noqa: F401 - it is there, or say so now
     except ImportError as error:
         raise errors.MissingExtra(
             "a progress bar needs rich: pip install ckptmgr[progress]"
         ) from error
-    shown_on = Console(stderr=True) if console is None else console
+    shown_on = _standard_error() if console is None else console
     if not shown_on.is_interactive:
         return all_of()
     bars = _Bars(shown_on, after_secs)
@@ -73,6 +73,12 @@ class _Bars:
         self._drawing = False
 
     def note(self, event: events.Event) -> None:
+        try:
+            self._note(event)
+        except SystemExit as error:  # what a console that was given does at a broken pipe
+            raise BrokenPipeError("nobody reads what the console writes") from error
+
+    def _note(self, event: events.Event) -> None:
         match event:
             case events.SaveStarted(prefix):
                 self._begin("save", prefix)
@@ -136,7 +142,7 @@ class _Bars:
         try:
             while self._draw_once():
                 time.sleep(_REFRESH_SECS)
-        except Exception:  # noqa: BLE001 - a thread has nobody to raise it to
+        except (Exception, SystemExit):  # noqa: BLE001 - a thread has nobody to raise it to
             # `_drawing` stays set: a terminal that went away does not come back.
             _log.exception("the progress bar cannot be drawn, and will not be tried again")
 
@@ -166,6 +172,17 @@ class _Bars:
             name = f"{_WORDS[verb]} {naming.base_of(prefix)}"
             work.task = self._display.add_task(name, total=work.total_bytes)
         self._display.update(work.task, completed=work.done_bytes, total=work.total_bytes)
+
+
+def _standard_error() -> Console:
+    from rich.console import Console
+
+    class StandardError(Console):
+        def on_broken_pipe(self) -> None:
+            # rich would send all that the program prints to nowhere, and end it.
+            raise BrokenPipeError("nobody reads standard error")
+
+    return StandardError(stderr=True)
 
 
 def _new_display(console: Console) -> Progress:

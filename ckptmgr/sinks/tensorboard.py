@@ -7,6 +7,7 @@ each save, so that there is no thread, nothing to close, and a reader sees whole
 
 from __future__ import annotations
 
+import io
 import os
 import secrets
 import socket
@@ -87,5 +88,16 @@ class _Scalars:
     def _append(self, record: bytes) -> None:
         from tensorboard.summary.writer.record_writer import RecordWriter
 
-        with self._lock, open(self._path, "ab") as file:
-            RecordWriter(file).write(record)
+        framed = io.BytesIO()
+        RecordWriter(framed).write(record)
+        # Unbuffered, so that no part of what failed is written when the file is closed.
+        with self._lock, open(self._path, "ab", buffering=0) as file:
+            whole_bytes = file.seek(0, os.SEEK_END)
+            left = framed.getbuffer()
+            try:
+                while left:
+                    left = left[file.write(left) :]
+            except OSError:
+                # TensorBoard reads nothing behind a record that is torn.
+                file.truncate(whole_bytes)
+                raise

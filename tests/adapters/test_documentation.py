@@ -56,9 +56,9 @@ def test_keras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tf: Any) -> None
     assert tf.keras  # its backend
     monkeypatch.chdir(tmp_path)
     first = run("Keras 3")["model"]
-    second = run("Keras 3")
     assert int(first.optimizer.iterations) == 1
-    assert int(second["model"].optimizer.iterations) == 2
-    saved = second["restored"].state["model"]
-    for own, restored in zip(first.get_weights(), saved, strict=True):
+    monkeypatch.setattr(tf.keras.Model, "fit", lambda *_, **__: None)  # what was restored stays
+    second = run("Keras 3")["model"]
+    assert int(second.optimizer.iterations) == 1
+    for own, restored in zip(first.get_weights(), second.get_weights(), strict=True):
         np.testing.assert_array_equal(own, restored)

@@ -294,6 +294,31 @@ def test_the_numbers_of_a_key_fill_a_key(tmp_path: Path) -> None:
     assert same(found, {"key": key})
 
 
+@pytest.mark.parametrize(
+    "make",
+    [lambda: jnp.ones(3), lambda: jax.random.key(3), lambda: jnp.asarray(2.0)],
+    ids=["array", "key", "weak"],
+)
+def test_a_guard_against_implicit_transfers_refuses_no_restore(tmp_path: Path, make: Any) -> None:
+    value = make()
+    with jax.transfer_guard("disallow"):
+        save(tmp_path, {"x": value})
+        into, anew = restore(tmp_path, {"x": value})["x"], restore(tmp_path)["x"]
+    assert (into.dtype, anew.dtype) == (value.dtype, value.dtype)
+    assert (into == value).all()
+    assert (anew == value).all()
+
+
+def test_what_a_device_refuses_is_no_damage(tmp_path: Path) -> None:
+    save(tmp_path, {"x": jnp.ones(3)})
+    # As one whose memory is full does.
+    with (
+        jax.transfer_guard("disallow_explicit"),
+        pytest.raises(jax.errors.JaxRuntimeError, match="Disallowed"),
+    ):
+        restore(tmp_path)
+
+
 def test_an_unknown_implementation_is_damage() -> None:
     with pytest.raises(errors.MalformedMetadata, match="expected jax:key:none"):
         leaves.decode_leaf("jax:key:none", np.zeros(2, np.uint32))

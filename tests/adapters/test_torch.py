@@ -23,6 +23,7 @@ pytest.importorskip("torch", reason="cannot run here: PyTorch is not installed")
 import torch
 from torch import nn
 
+from ckptmgr.adapters import torch as torch_adapter
 from ckptmgr.adapters.torch import release_before_step
 
 PROGRAM = Path(__file__).parent / "torch_training.py"
@@ -167,6 +168,16 @@ def test_an_array_that_pytorch_could_not_hold_is_copied(dtype: Any) -> None:
         assert tensor.tolist() == array.tolist()
         tensor.fill_(7)
     assert read_only.tolist() == [0, 1, 2]
+
+
+def test_a_default_device_refuses_no_dtype_of_the_cpu(tmp_path: Path) -> None:
+    state = {"w": torch.ones(3, dtype=torch.float16), "b": torch.ones(3, dtype=torch.bfloat16)}
+    torch_adapter._held_as.cache_clear()  # it asks PyTorch once for each dtype
+    with torch.device("meta"):
+        save(tmp_path, state)
+        state["w"].zero_()
+        restored = restore(tmp_path, state)
+    assert restored["w"].tolist() == [1, 1, 1]
 
 
 def test_a_tensor_with_strides_is_filled(tmp_path: Path) -> None:
@@ -390,6 +401,31 @@ def test_optimizer_state_of_two_names_is_not_shared(tmp_path: Path) -> None:
     first, second = (fresh.state[weight]["exp_avg"] for weight in weights)
     first.add_(1)
     assert not torch.equal(first, second)
+
+
+def learning_rates(schedule: Any, optimizer: Any, count: int) -> list[float]:
+    found = []
+    for _ in range(count):
+        optimizer.step()
+        schedule.step()
+        found.append(optimizer.param_groups[0]["lr"])
+    return found
+
+
+def test_milestones_of_a_schedule_that_comes_second_are_not_lost(tmp_path: Path) -> None:
+    def fresh() -> tuple[Any, Any]:
+        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+        schedules = torch.optim.lr_scheduler
+        parts = [schedules.ConstantLR(optimizer), schedules.MultiStepLR(optimizer, [2, 4])]
+        return schedules.SequentialLR(optimizer, parts, [5]), optimizer
+
+    schedule, optimizer = fresh()
+    learning_rates(schedule, optimizer, 3)
+    save(tmp_path, {"schedule": schedule, "optimizer": optimizer})
+    resumed, other = fresh()
+    restore(tmp_path, {"schedule": resumed, "optimizer": other})
+    # The first of these steps that the second schedule takes asks its Counter for `elements()`.
+    assert learning_rates(resumed, other, 8) == learning_rates(schedule, optimizer, 8)
 
 
 class Versioned(nn.Module):  # type: ignore[misc]

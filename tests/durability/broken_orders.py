@@ -94,7 +94,7 @@ def _shards_of_all_counts(
 
 
 def _join_without_raising(syncing: Any, *exc_info: object) -> None:
-    syncing._thread.join() if syncing._thread is not None else syncing._sync()
+    syncing._sync() if syncing._worker.call_off() else syncing._worker.wait()
 
 
 def _sweep_without_sync(original: Callable[[RunDirectory], None]) -> Callable[[RunDirectory], None]:

@@ -230,7 +230,7 @@ def _other_json(value: Any, random: Random) -> Any:
         case 3:
             return [value]
         case 4:
-            kinds = ("dict", "fields", "items", "list", "tuple", "object", "random", "x")
+            kinds = ("dict", "fields", "items", "list", "tuple", "object", "random", "counter", "x")
             return {random.choice(kinds): value}
         case 5:
             return random.choice(({"dict": {"k": value}}, {"items": [["k", value], [0, value]]}))

@@ -53,6 +53,26 @@ def test_arrays_are_filled_in_place() -> None:
     assert w.tolist() == [[1, 0], [0, 1]]
 
 
+class Variable:
+    """Holds an array, as the variables of TensorFlow and Keras do."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = np.asarray(value)
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return np.array(self.value, dtype)
+
+    def assign(self, value: Any) -> None:
+        self.value = np.asarray(value)
+
+
+def test_a_variable_of_a_model_is_not_left_as_it_was() -> None:
+    model = [Variable([0.0, 0.0]), Variable(np.zeros(20_000))]
+    result = restore({"v": model}, {"v": [np.ones(2), np.full(20_000, 2.0)]})
+    assert result["v"] is model
+    assert [variable.value.sum() for variable in model] == [2, 40_000]
+
+
 def test_numbers_are_replaced_where_they_stand() -> None:
     target = {"step": 0, "hyper": [0.5, "sgd"], "done": False}
     result = restore(target, {"step": 9, "hyper": [0.25, "adam"], "done": True})

@@ -52,7 +52,7 @@ def same(one: Any, other: Any) -> bool:
         )
     if isinstance(one, dict):
         return (
-            type(other) is dict
+            type(other) is type(one)
             and list(one) == list(other)
             and all(same(one[key], other[key]) for key in one)
         )
@@ -78,6 +78,7 @@ def same(one: Any, other: Any) -> bool:
         {"big": 2**200, "negative": -(2**70), "edge": 2**63 - 1, "past": 2**63},
         {"list": [np.zeros(1), [1, (2, 3)], ()], "empty": {}, "nested": {"a": {"b": []}}},
         {"by_id": {0: np.ones(1), 1: {"m": 2.0}, "x": 3}},
+        {"counts": collections.Counter({2: 1, 5: 2}), "none": collections.Counter()},
         {"words": np.array(["a", "déjà", ""]), "bytes": np.array([b"a", b""], object)},
         np.arange(3),
         [1, 2],
@@ -244,6 +245,8 @@ def test_a_state_that_contains_itself_is_refused() -> None:
         {"versioned": [{}]},
         {"versioned": [[], {"dict": {}}]},
         {"versioned": [{}, {"list": []}]},
+        {"counter": "none"},
+        {"counter": {"list": []}},
         {},
     ],
 )

@@ -238,6 +238,56 @@ def test_a_terminal_that_goes_away_breaks_nothing(
     assert caplog.text.count("the progress bar cannot be drawn") == 1
 
 
+def test_a_broken_pipe_neither_ends_the_program_nor_silences_it() -> None:
+    """Standard error is taken for a terminal, as FORCE_COLOR says, and its reader is gone."""
+    source = f"""
+import time
+from ckptmgr import events, sinks
+listener = sinks.progress.progress_bar(after_secs=0.0)
+listener(events.SaveStarted({A!r}, 1))
+time.sleep(0.5)
+listener(events.SaveCommitted({A!r}, 1, 100, 1.0))
+print("alive")
+"""
+    reader, standard_error = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-c", source],
+        stdout=subprocess.PIPE,
+        stderr=standard_error,
+        text=True,
+        check=False,
+        env={**os.environ, "FORCE_COLOR": "1", "TERM": "xterm"},
+    )
+    os.close(standard_error)
+
+    assert done.stdout == "alive\n"
+
+
+def test_a_console_that_ends_the_program_at_a_broken_pipe_ends_no_save(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Ending(Console):
+        def on_broken_pipe(self) -> None:
+            raise SystemExit(1)  # as rich's own does, after it has closed standard output
+
+    write = terminal.write
+
+    def broken(text: str) -> int:
+        if threading.current_thread() is threading.main_thread():
+            raise BrokenPipeError
+        return write(text)
+
+    listener = progress_bar(Ending(file=terminal, force_terminal=True, width=100), 0.0)
+    listener(events.SaveStarted(A, 1))
+    wait_until(shows(terminal, "saving model.ckpt-1"))
+    # The end of the save finds it out before the next drawing does.
+    monkeypatch.setattr(terminal, "write", broken)
+    listener(events.SaveCommitted(A, 1, 100, 1.0))
+
+    assert "nobody reads what the console writes" in caplog.text
+
+
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_a_manager_leaves_nothing(
     tmp_path: Path, terminal: Terminal, caplog: pytest.LogCaptureFixture, *, asynchronous: bool

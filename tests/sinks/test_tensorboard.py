@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -76,6 +77,21 @@ def test_records_of_two_threads_do_not_interleave(tmp_path: Path) -> None:
         thread.join()
 
     assert sorted(read(tmp_path)["ckptmgr/size_bytes"]) == [(step, step) for step in range(100)]
+
+
+def test_a_disk_that_was_full_hides_no_later_scalar(tmp_path: Path) -> None:
+    listener = write_scalars(tmp_path)
+    listener(events.SaveCommitted(PREFIX, 7, 100, 1.0))
+    (file,) = tmp_path.iterdir()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size + 30, limits[1]))
+    try:
+        listener(events.SaveCommitted(PREFIX, 8, 100, 1.0))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    listener(events.SaveCommitted(PREFIX, 9, 100, 1.0))
+
+    assert read(tmp_path)["ckptmgr/save_secs"] == [(7, 1.0), (9, 1.0)]
 
 
 def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
