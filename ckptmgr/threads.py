@@ -53,6 +53,7 @@ class Worker:
         # Says who comes first: the thread that begins (True), or who calls it off (False).
         # `setdefault` is one instruction.
         self._is_wanted: dict[None, bool] = {}
+        self._is_started = Latch()
         self._ended = Latch()
         self.thread = threading.Thread(target=self._begin, name=name, daemon=daemon)
 
@@ -69,6 +70,8 @@ class Worker:
                 self.thread.start()
         except RuntimeError:
             return False
+        finally:
+            self._is_started.set()
         return True
 
     def call_off(self) -> bool:
@@ -90,6 +93,9 @@ class Worker:
         self.thread.join()
 
     def _begin(self) -> None:
+        # Whoever starts it waits, up to 5 ms each time, until this thread lets go of the
+        # interpreter; so it does nothing before. Not for ever: Ctrl-C may come there as well.
+        self._is_started.wait(_LOOK_SECS)
         if not self._is_wanted.setdefault(None, True):
             return
         try:
