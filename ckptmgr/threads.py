@@ -45,6 +45,10 @@ class Latch:
         return self.is_set
 
 
+def _nothing() -> None:
+    pass
+
+
 class Worker:
     """Something that is done once, in a thread of its own."""
 
@@ -79,7 +83,10 @@ class Worker:
 
         A `start` that is interrupted may have started it, or not, or be about to.
         """
-        return not self._is_wanted.setdefault(None, False)
+        is_off = not self._is_wanted.setdefault(None, False)
+        if is_off:
+            self._work = _nothing  # it may hold large arrays, and the thread may outlive this call
+        return is_off
 
     def end(self) -> None:
         """Return when nothing is done, and nothing will be: call it off, or wait."""

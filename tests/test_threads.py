@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import weakref
 
 import pytest
 
@@ -117,3 +118,16 @@ print(interrupted)
         [sys.executable, "-c", program], check=True, timeout=60, capture_output=True, text=True
     )
     assert int(ended.stdout) > 10
+
+
+def test_what_was_called_off_keeps_nothing() -> None:
+    class Held:
+        def work(self) -> None:
+            pass
+
+    held = Held()
+    worker = Worker(held.work, "never started")
+    kept = weakref.ref(held)
+    del held
+    assert worker.call_off()
+    assert kept() is None
